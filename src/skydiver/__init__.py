@@ -1,0 +1,3 @@
+"""Real-time network topology and protocols analyzer."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The agent: probes and captures of one host wired to the analyzers."""

@@ -1,0 +1,1 @@
+"""REST and WebSocket API for people, scripts and the UI."""

@@ -1,0 +1,1 @@
+"""Clock, identifiers, errors, tasks, settings, logging, losses."""

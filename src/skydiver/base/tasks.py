@@ -1,0 +1,46 @@
+"""Long-running tasks: named, restarted after an outage, never silently gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from skydiver.base.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+
+async def supervise(
+    name: str,
+    run: Callable[[], Awaitable[None]],
+    *,
+    first_delay_s: float = 0.2,
+    longest_delay_s: float = 3.0,
+) -> None:
+    """Run `run` again after each `Unavailable`, with a growing pause.
+
+    An outage is logged once when it begins and once when it ends. Any other exception is a bug
+    and ends the task group that this runs in. Returns when `run` returns.
+    """
+    delay_s = first_delay_s
+    down = False
+    loop = asyncio.get_running_loop()
+    while True:
+        started = loop.time()
+        try:
+            await run()
+        except Unavailable as error:
+            if loop.time() - started > longest_delay_s:
+                # It had been running: a new outage, not the same one.
+                if down:
+                    log.info("%s: available again", name)
+                down = False
+                delay_s = first_delay_s
+            if not down:
+                log.warning("%s: %s; trying again", name, error)
+                down = True
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, longest_delay_s)
+        else:
+            return

@@ -1,0 +1,1 @@
+"""The privileged half of the agent: its verbs, and the client that asks them."""

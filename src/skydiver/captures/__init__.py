@@ -1,0 +1,1 @@
+"""Shelf of packet sources: one module each."""

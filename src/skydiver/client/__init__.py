@@ -1,0 +1,1 @@
+"""Python client of the API, used by our own command line."""

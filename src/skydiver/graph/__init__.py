@@ -1,0 +1,1 @@
+"""Graph engine: elements, events, indexes, joins."""

@@ -1,0 +1,1 @@
+"""Shelf of Gremlin steps: one module each."""

@@ -1,0 +1,1 @@
+"""Agents and analyzers talking: messages, synchronisation, requests."""

@@ -1,0 +1,1 @@
+"""Network namespaces, links and traffic for demo, tests and benchmarks."""

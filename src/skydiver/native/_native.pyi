@@ -1,0 +1,123 @@
+"""Compiled data plane: packet decoding, flow tables, capture rings, netlink decoding.
+
+Work on more than a few elements runs detached from the interpreter. Results cross as bytes.
+Every error of input is a `ValueError` of one line; a panic inside becomes a `RuntimeError`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+@final
+class FlowTable:
+    """One flow table: packets in, flows out (flows.md §§2-7). Not shared between threads."""
+
+    def __init__(
+        self,
+        *,
+        node_tid: str = "",
+        capture_id: str = "",
+        first_layer: str = "ether",
+        key_mode: str = "L2",
+        max_flows: int = 500_000,
+        raw_packet_limit: int = 0,
+        extra_tcp_metric: bool = False,
+        application_timeouts_ms: dict[str, int] | None = None,
+        application_ports: dict[str, dict[int, str]] | None = None,
+    ) -> None:
+        """`first_layer`: EncapType of the node (``ether``, ``none``, ``sit``, …; flows.md §2.2).
+        `key_mode`: ``L2`` or ``L3``. `max_flows` above which the oldest is evicted and counted.
+        `application_ports`: ``{"tcp": {80: "HTTP"}, "udp": {…}}``."""
+
+    def feed(self, frame: bytes, *, at_ns: int, wire_bytes: int = 0) -> None:
+        """Account one frame seen at `at_ns` (Unix epoch); `wire_bytes` 0 = its length."""
+
+    def feed_pcap(self, data: bytes) -> int:
+        """Account every packet of a pcap or pcapng file; the number of packets. Takes the first
+        layer from the file's link type."""
+
+    def query(self, search: bytes) -> bytes:
+        """Answer a protobuf `filters.SearchQuery` with a protobuf `flow.FlowSet` (flows.md §9)."""
+
+    def update(self, now_ms: int) -> bytes:
+        """Update tick (flows.md §7.3): the flows to send, as a protobuf `flow.Message`."""
+
+    def expire(self, now_ms: int) -> bytes:
+        """Expire tick (flows.md §7.4): the flows that ended, as a protobuf `flow.Message`."""
+
+    def flush(self, now_ms: int) -> bytes:
+        """End every flow; the flows to send, as a protobuf `flow.Message`."""
+
+    def stats(self) -> dict[str, int]:
+        """``flows``, ``packets``, ``decode_errors``, ``evicted``, ``memory_bytes``."""
+
+@final
+class CaptureEngine:
+    """Capture rings of one process, served by a few threads over epoll; one table per capture."""
+
+    def __init__(self, *, threads: int, ring_budget_bytes: int) -> None:
+        """At most `threads` worker threads; all rings together stay within `ring_budget_bytes`."""
+
+    def start(
+        self,
+        fd: int,
+        *,
+        ifindex: int,
+        bpf: Sequence[tuple[int, int, int, int]] = (),
+        header_size: int = 256,
+        node_tid: str = "",
+        capture_id: str = "",
+        first_layer: str = "ether",
+        key_mode: str = "L2",
+        max_flows: int = 500_000,
+        raw_packet_limit: int = 0,
+        extra_tcp_metric: bool = False,
+        application_timeouts_ms: dict[str, int] | None = None,
+        application_ports: dict[str, dict[int, str]] | None = None,
+    ) -> int:
+        """Take over `fd`, an unbound AF_PACKET/SOCK_RAW socket in the right namespace: set the
+        filter and the ring, bind it to `ifindex`, serve it. Returns a handle. `OSError` when
+        the kernel refuses."""
+
+    def stop(self, handle: int, now_ms: int) -> bytes:
+        """Close the ring at once; its last flows, as a protobuf `flow.Message`."""
+
+    def query(self, search: bytes) -> list[bytes]:
+        """Answer a `filters.SearchQuery` with one `flow.FlowSet` per capture that is not empty."""
+
+    def update(self, now_ms: int) -> bytes:
+        """Update tick over all tables: a protobuf `flow.Message`."""
+
+    def expire(self, now_ms: int) -> bytes:
+        """Expire tick over all tables: a protobuf `flow.Message`."""
+
+    def stats(self) -> list[dict[str, Any]]:
+        """Per capture: ``handle``, ``packets`` and ``dropped`` (cumulative, by the kernel's
+        counters), ``flows``, ``evicted``, ``decode_errors``, ``ring_bytes``, ``error`` (str or None:
+        the interface is down or gone)."""
+
+    def close(self) -> None:
+        """Stop all threads and close all rings. Safe to repeat."""
+
+def merge_flow_sets(flow_sets: Sequence[bytes], search: bytes) -> bytes:
+    """Merge serialized `flow.FlowSet` of several tables, honouring sort, dedup and range of the
+    protobuf `filters.SearchQuery` (flows.md §9.3), into one serialized `flow.FlowSet`."""
+
+def flow_set_json(flow_set: bytes) -> bytes:
+    """A serialized `flow.FlowSet` as a JSON array of flows (api.md §9.3)."""
+
+def flow_message_json(message: bytes) -> bytes:
+    """The flows of a serialized `flow.Message` as a JSON array of flows (api.md §9.3)."""
+
+def decode_netlink(data: bytes) -> list[dict[str, Any]]:
+    """Decode the messages of one rtnetlink datagram.
+
+    Each is a dict with ``kind`` (``newlink``, ``dellink``, ``newaddr``, ``deladdr``, ``newnsid``,
+    ``delnsid``, ``done``, ``error``, ``other``), ``seq``, ``flags`` and, by kind:
+    link: ``index``, ``name``, ``arphrd``, ``link_flags``, ``mtu``, ``mac``, ``kind_name``
+    (IFLA_INFO_KIND or ""), ``slave_kind``, ``master``, ``link`` (IFLA_LINK), ``link_netnsid`` (None when
+    absent), ``operstate`` (number), ``alias``, ``stats`` (rtnl_link_stats64 as a dict with the
+    names of topology-probes.md §5.1, zero members left out), ``info`` (attributes of the kind
+    that are decoded: ``vlan_id``, ``vni``, …), ``bridge_port_del`` (a dellink of family AF_BRIDGE);
+    addr: ``family``, ``index``, ``address``, ``local``, ``prefix_len``;
+    nsid: ``nsid``; error: ``errno``.
+    A truncated or hostile message gives ``kind`` ``invalid`` and ends the list."""

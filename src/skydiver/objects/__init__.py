@@ -1,0 +1,1 @@
+"""Captures and other API resources: types, and the store contract."""

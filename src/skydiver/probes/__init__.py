@@ -1,0 +1,1 @@
+"""Shelf of topology sources: one module each."""

@@ -1,0 +1,1 @@
+"""Shelf of storage backends: one module each."""

@@ -1,0 +1,1 @@
+"""Vocabulary: node types, relations, well-known metadata, identifiers."""
