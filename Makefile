@@ -33,11 +33,14 @@ build: system $(VENV)/.native ## build everything; leaves the command at .venv/b
 
 .PHONY: run
 run: build ## start analyzer and agent on this host, and print where to look
+	@tools/system-user
 	@tools/link-command
 	@exec $(BIN)/skydive allinone
 
 .PHONY: demo
 demo: build ## a small lab of namespaces with traffic, and five commands to paste
+	@tools/system-user
+	@tools/link-command
 	@exec $(BIN)/python -m skydiver.lab
 
 .PHONY: check
@@ -53,6 +56,7 @@ check: build ## format, lint, types, layers, plain tests: no root, a minute
 .PHONY: test
 test: check ## everything, including what needs root and namespaces
 	@. tools/rust-path; cd dataplane; cargo test --quiet --release -p skydive-core
+	@tools/system-user
 	@tools/root-tests $(BIN)
 
 .PHONY: bench

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benches.figure import Figure
-from benches.running import Running
+from skydiver.lab.running import Running
 
 RUNS = 5
 IDLE_S = 20

@@ -1,4 +1,4 @@
-"""A running `skydive allinone` of our own, on free ports, for the length of a benchmark."""
+"""A running `skydive allinone` of our own, on free ports: for tests, benchmarks and the demo."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ class Running:
 
     def __init__(self, extra_settings: str = "") -> None:
         self.port = free_port()
-        self._folder = tempfile.TemporaryDirectory(prefix="skydive-bench-")
+        """TCP port of the analyzer."""
+        self.agent_port = free_port()
+        self._folder = tempfile.TemporaryDirectory(prefix="skydive-running-")
         folder = Path(self._folder.name)
         folder.chmod(0o755)
         settings = folder / "skydive.yml"
         settings.write_text(
-            f"host_id: bench\n"
+            f"host_id: lab\n"
             f"analyzer:\n  listen: 127.0.0.1:{self.port}\n"
-            f"agent:\n  listen: 127.0.0.1:{free_port()}\n"
+            f"agent:\n  listen: 127.0.0.1:{self.agent_port}\n"
             f"{extra_settings}",
             encoding="utf-8",
         )
@@ -61,9 +63,14 @@ class Running:
             self._log.close()
             self._folder.cleanup()
 
-    def query(self, gremlin: str) -> Any:
-        """Result of a Gremlin query over REST."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+    @property
+    def pid(self) -> int:
+        """Process that supervises analyzer and agent."""
+        return self._process.pid
+
+    def query(self, gremlin: str, *, port: int = 0) -> Any:
+        """Result of a Gremlin query over REST; `port` 0 is the analyzer's."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=10)
         try:
             connection.request("POST", "/api/topology", json.dumps({"GremlinQuery": gremlin}))
             answer = connection.getresponse()
@@ -74,6 +81,21 @@ class Running:
             raise OSError(f"HTTP {answer.status}: {body.decode(errors='replace').strip()}")
         return json.loads(body)
 
+    def client(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run ``skydive client`` against this analyzer, its output captured."""
+        return subprocess.run(
+            [COMMAND, "client", "--analyzer", f"127.0.0.1:{self.port}", *arguments],
+            capture_output=True,
+            text=True,
+            check=check,
+            timeout=30,
+        )
+
+    def log(self) -> str:
+        """What both parts have logged so far."""
+        self._log.flush()
+        return Path(self._log.name).read_text(encoding="utf-8", errors="replace")
+
     def seconds_until(self, condition: Callable[[Running], bool], *, limit_s: float = 30) -> float:
         """Seconds since the start when `condition` became true."""
         while time.monotonic() - self._started < limit_s:
@@ -83,8 +105,7 @@ class Running:
             except OSError:
                 pass  # not listening yet
             time.sleep(0.005)
-        self._log.seek(0)
-        raise TimeoutError(f"not within {limit_s} s; the log says:\n{self._log.read()}")
+        raise TimeoutError(f"not within {limit_s} s; the log says:\n{self.log()}")
 
     def pids_of(self, part: str) -> list[int]:
         """Processes of ``agent`` (with its broker) or ``analyzer``."""
