@@ -1,0 +1,5 @@
+//! Packets to flows, without Python: decoding, flow tables, filters, capture rings, netlink.
+
+pub mod engine;
+pub mod netlink;
+pub mod ring;
