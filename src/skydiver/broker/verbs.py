@@ -1,0 +1,294 @@
+"""What the broker does for the agent, and how it checks what it is asked.
+
+The agent parses what strangers wrote, so it may be taken; then these few functions are all that
+the attacker can have done with privilege. They observe: nothing here changes the host, sends a
+packet, reads a file or starts a program. A namespace is named by a path or a process, opened
+without side effects (O_PATH), and used only if it is the very namespace that the request says.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import struct
+from contextlib import contextmanager
+from fcntl import ioctl
+
+from skydiver.broker.processes import Processes
+from skydiver.broker.rtnetlink import RtNetlink
+from skydiver.broker.wire import Reply, write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # see `wire`
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+CLONE_NEWNET = 0x40000000
+_NS_GET_NSTYPE = 0xB703
+_SOL_NETLINK = 270
+_NETLINK_LISTEN_ALL_NSID = 8
+_SO_RCVBUFFORCE = 33
+
+LARGEST_RECEIVE_BUFFER = 256 << 20
+MOST_NAMESPACES = 256
+"""In one request, so that the broker is soon free again."""
+
+
+class Refused(Exception):
+    """The request itself is wrong; the message is one line for the log of the agent."""
+
+
+class Session:
+    """What the broker remembers between requests: nothing that keeps a namespace alive."""
+
+    def __init__(self) -> None:
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self.device = os.fstat(self.home).st_dev
+        self.netlink = RtNetlink()
+        self.processes = Processes()
+
+    @contextmanager
+    def inside(self, descriptor: int) -> Iterator[None]:
+        """Run the body in another network namespace."""
+        self._enter(descriptor)
+        try:
+            yield
+        finally:
+            try:
+                self._enter(self.home)
+            except OSError as error:
+                # In the wrong namespace every later answer would be wrong: end.
+                raise SystemExit(f"cannot return to the host's namespace: {error}") from error
+
+    def _enter(self, descriptor: int) -> None:
+        if self.libc.setns(descriptor, CLONE_NEWNET) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"cannot enter the network namespace: {os.strerror(number)}")
+
+
+class Arguments:
+    """The arguments of a request; each is taken once, by type and range, and none may be left."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def integer(self, name: str, low: int, high: int, *, default: int | None = None) -> int:
+        value = self._values.pop(name, default)
+        if type(value) is not int or not low <= value <= high:
+            raise Refused(f"{name}: {value!r:.40} is not a number from {low} to {high}")
+        return value
+
+    def boolean(self, name: str) -> bool:
+        value = self._values.pop(name, False)
+        if type(value) is not bool:
+            raise Refused(f"{name}: {value!r:.40} is neither true nor false")
+        return value
+
+    def several(self, name: str) -> list[Any]:
+        value = self._values.pop(name, None)
+        if type(value) is not list or len(value) > MOST_NAMESPACES:
+            raise Refused(f"{name}: expected a list of at most {MOST_NAMESPACES}")
+        return value
+
+    def netns(self) -> dict[str, Any] | None:
+        """A reference to a namespace; None = the host's own."""
+        value = self._values.pop("netns", None)
+        if value is None:
+            return None
+        if type(value) is not dict:
+            raise Refused("netns: expected an object")
+        return value
+
+    def end(self) -> None:
+        if self._values:
+            raise Refused(f"unknown argument {next(iter(self._values))!r:.40}")
+
+
+@contextmanager
+def opened(session: Session, reference: dict[str, Any]) -> Iterator[int]:
+    """A descriptor of the namespace that `reference` names, after making sure that it is it."""
+    arguments = Arguments(dict(reference))
+    inode = arguments.integer("inode", 1, 2**64 - 1)
+    device = arguments.integer("device", 0, 2**64 - 1)
+    path, pid = reference.get("path"), reference.get("pid")
+    if path is None and type(pid) is int and 0 < pid < 2**31:
+        path = f"/proc/{pid}/ns/net"
+    elif type(path) is not str or not path.startswith("/") or "\0" in path or len(path) > 4096:
+        raise Refused("netns: expected an absolute path or the number of a process")
+    # O_PATH neither blocks on a FIFO nor wakes a device: a path can lead anywhere.
+    handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        found = os.fstat(handle)
+        if found.st_dev != session.device:
+            raise Refused(f"{path:.200}: not a namespace")
+        if (found.st_ino, found.st_dev) != (inode, device):
+            raise FileNotFoundError(f"{path:.200}: is another namespace now")
+        descriptor = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(handle)
+    try:
+        if ioctl(descriptor, _NS_GET_NSTYPE) != CLONE_NEWNET:
+            raise Refused(f"{path:.200}: not a network namespace")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _socket_inside(
+    session: Session, reference: dict[str, Any] | None, open_socket: Callable[[], socket.socket]
+) -> socket.socket:
+    if reference is None:
+        return open_socket()
+    with opened(session, reference) as descriptor, session.inside(descriptor):
+        return open_socket()
+
+
+def netlink_socket(session: Session, arguments: Arguments, reply: Reply) -> None:
+    """A bound rtnetlink socket. It cannot change anything once the agent has no capabilities:
+    the kernel asks for those of the sender too."""
+    reference = arguments.netns()
+    groups = arguments.integer("groups", 0, 2**32 - 1)
+    all_nsid = arguments.boolean("all_nsid")
+    buffer = arguments.integer("receive_buffer", 0, LARGEST_RECEIVE_BUFFER, default=0)
+    arguments.end()
+    opened_socket = _socket_inside(session, reference, _open_netlink)
+    try:
+        if all_nsid:
+            opened_socket.setsockopt(_SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, 1)
+        if buffer:
+            _set_receive_buffer(opened_socket, buffer)
+        opened_socket.bind((0, groups))
+    except OSError:
+        opened_socket.close()
+        raise
+    reply.descriptors.append(opened_socket.detach())
+    reply.result = {}
+
+
+def _open_netlink() -> socket.socket:
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    return socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+
+
+def _set_receive_buffer(opened_socket: socket.socket, size: int) -> None:
+    try:
+        opened_socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+    except PermissionError:
+        # Without CAP_NET_ADMIN up to net.core.rmem_max.
+        opened_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def packet_socket(session: Session, arguments: Arguments, reply: Reply) -> None:
+    """An unbound packet socket of protocol 0: it receives nothing until it is bound."""
+    reference = arguments.netns()
+    arguments.end()
+    reply.descriptors.append(_socket_inside(session, reference, _open_packet).detach())
+    reply.result = {}
+
+
+def _open_packet() -> socket.socket:
+    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+
+
+def holders(session: Session, arguments: Arguments, reply: Reply) -> None:
+    """Which network namespaces processes are in, other than the host's."""
+    known = arguments.integer("known", 0, 2**63)
+    everything = arguments.boolean("everything")
+    arguments.end()
+    generation = session.processes.scan(everything=everything)
+    reply.result = {"generation": generation}
+    if generation != known:
+        reply.result["namespaces"] = session.processes.namespaces()
+
+
+def identify(session: Session, arguments: Arguments, reply: Reply) -> None:
+    """The host's numbers for namespaces, giving one to each that has none. The number is what
+    makes the kernel report events from there. An empty list asks for the host's own number."""
+    references = arguments.several("namespaces")
+    arguments.end()
+    if not references:
+        reply.result = [session.netlink.nsid_of()]
+        return
+    numbers: list[int | str] = []
+    for reference in references:
+        if type(reference) is not dict:
+            raise Refused("namespaces: expected objects")
+        try:
+            with opened(session, reference) as descriptor:
+                numbers.append(session.netlink.nsid_of(descriptor=descriptor))
+        except OSError as error:
+            numbers.append(_one_line(error))
+    reply.result = numbers
+
+
+def dump(session: Session, arguments: Arguments, reply: Reply) -> None:
+    """Interfaces and addresses of namespaces, by the host's numbers (null = the host itself),
+    as netlink datagrams in a memory file, and how each namespace numbers the others."""
+    nsids = arguments.several("nsids")
+    arguments.end()
+    if not all(nsid is None or (type(nsid) is int and 0 <= nsid < 2**31) for nsid in nsids):
+        raise Refused("nsids: expected numbers from 0, or null")
+    file = os.memfd_create("dump", os.MFD_CLOEXEC)
+    reply.descriptors.append(file)
+    parts = []
+    for nsid in nsids:
+        try:
+            links = session.netlink.links(nsid)
+            addresses = session.netlink.addresses(nsid)
+            numbering = [] if nsid is None else session.netlink.numbering(nsid)
+        except OSError as error:
+            parts.append({"nsid": nsid, "error": _one_line(error)})
+            continue
+        for datagram in (*links, *addresses):
+            write_all(file, datagram)
+        parts.append(
+            {
+                "nsid": nsid,
+                "links": [len(datagram) for datagram in links],
+                "addresses": [len(datagram) for datagram in addresses],
+                "numbering": numbering,
+            }
+        )
+    reply.result = parts
+
+
+VERBS: dict[str, Callable[[Session, Arguments, Reply], None]] = {
+    "netlink_socket": netlink_socket,
+    "packet_socket": packet_socket,
+    "holders": holders,
+    "identify": identify,
+    "dump": dump,
+}
+
+
+def answer(session: Session, packet: bytes) -> Reply:
+    """Do what one request asks; whatever is wrong with it becomes one line."""
+    reply = Reply()
+    try:
+        try:
+            request = json.loads(packet)
+        except ValueError as error:
+            raise Refused(f"request is not JSON: {error}") from error
+        if type(request) is not dict:
+            raise Refused("request is not an object")
+        arguments = Arguments(request)
+        reply.id = arguments.integer("id", 0, 2**53)
+        verb = VERBS.get(str(request.pop("verb", "")))
+        if verb is None:
+            raise Refused(f"unknown verb, expected one of {', '.join(VERBS)}")
+        verb(session, arguments, reply)
+    except Refused as error:
+        reply.error, reply.refused = str(error), True
+    except (OSError, RecursionError, struct.error) as error:
+        reply.error = _one_line(error)
+    return reply
+
+
+def _one_line(error: BaseException) -> str:
+    words = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        words = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(words.split())

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from skydiver.broker.client import NetnsRef
+from skydiver.broker.verbs import VERBS, Session, answer
+from skydiver.broker.wire import Reply, close_all
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    session = Session()
+    yield session
+    session.netlink.close()
+    os.close(session.home)
+
+
+def ask(session: Session, verb: str, **arguments: Any) -> Reply:
+    return answer(session, json.dumps({"id": 1, "verb": verb, **arguments}).encode())
+
+
+@pytest.mark.parametrize(
+    ("packet", "words"),
+    [
+        (b"", "request is not JSON"),
+        (b"\xff\xfe", "request is not JSON"),
+        (b"[" * 30_000, "recursion"),
+        (b"[]", "request is not an object"),
+        (b"{}", "id: None is not a number"),
+        (b'{"id": true}', "id: True is not a number"),
+        (b'{"id": 1}', "unknown verb"),
+        (b'{"id": 1, "verb": ["dump"]}', "unknown verb"),
+        (b'{"id": 1, "verb": "dump"}', "nsids: expected a list"),
+        (b'{"id": 1, "verb": "dump", "nsids": [-1]}', "nsids: expected numbers"),
+        (b'{"id": 1, "verb": "dump", "nsids": ["1"]}', "nsids: expected numbers"),
+        (b'{"id": 1, "verb": "dump", "nsids": [], "more": 1}', "unknown argument 'more'"),
+        (b'{"id": 1, "verb": "identify", "namespaces": [3]}', "namespaces: expected objects"),
+        (b'{"id": 1, "verb": "packet_socket", "netns": "/x"}', "netns: expected an object"),
+        (b'{"id": 1, "verb": "packet_socket", "netns": {}}', "inode: None is not a number"),
+        (b'{"id": 1, "verb": "netlink_socket", "groups": -1}', "groups: -1 is not a number"),
+        (b'{"id": 1, "verb": "holders", "known": 0, "everything": 1}', "everything: 1 is neither"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_one_line(
+    session: Session, packet: bytes, words: str
+) -> None:
+    """The agent may be taken; whatever it says, the broker goes on and does nothing."""
+    reply = answer(session, packet)
+    assert words in reply.error
+    assert "\n" not in reply.error
+    assert reply.descriptors == []
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ({"path": "/etc/passwd"}, "/etc/passwd: not a namespace"),
+        ({"path": "/dev/zero"}, "/dev/zero: not a namespace"),
+        ({"path": "/proc/self/ns/uts"}, "not a network namespace"),
+        ({"path": "relative"}, "expected an absolute path or the number of a process"),
+        ({"path": "/a\0b"}, "expected an absolute path or the number of a process"),
+        ({"path": "/" + "x" * 5000}, "expected an absolute path or the number of a process"),
+        ({"path": "/no/such"}, "/no/such: No such file or directory"),
+        ({"path": 5}, "expected an absolute path or the number of a process"),
+        ({"pid": -1}, "expected an absolute path or the number of a process"),
+        ({"pid": True}, "expected an absolute path or the number of a process"),
+        ({"pid": "1/../../etc"}, "expected an absolute path or the number of a process"),
+        ({"pid": 2**31 - 1}, "No such file or directory"),
+    ],
+)
+def test_only_network_namespaces_are_entered(
+    session: Session, where: dict[str, Any], words: str
+) -> None:
+    """A path comes from the agent: it must not become a way to open other files as root."""
+    inode = os.stat("/proc/self/ns/uts").st_ino
+    reply = ask(session, "packet_socket", netns={**where, "inode": inode, "device": session.device})
+    assert words in reply.error
+    assert reply.descriptors == []
+
+
+def test_another_namespace_than_the_expected_one_is_not_entered(session: Session) -> None:
+    """A path may lead elsewhere by now, and a number of a process may be reused."""
+    reference = {"pid": os.getpid(), "inode": 12345, "device": session.device}
+    reply = ask(session, "netlink_socket", netns=reference, groups=0)
+    assert reply.error == f"/proc/{os.getpid()}/ns/net: is another namespace now"
+    assert not reply.refused
+
+
+def test_a_fifo_does_not_block_the_broker(session: Session, tmp_path: os.PathLike[str]) -> None:
+    """Opening a FIFO for reading waits for a writer, for ever if it likes."""
+    path = os.path.join(tmp_path, "fifo")
+    os.mkfifo(path)
+    reply = ask(session, "packet_socket", netns={"path": path, "inode": 1, "device": 1})
+    assert reply.error == f"{path}: not a namespace"
+
+
+def test_a_netlink_socket_without_groups_needs_no_privilege(session: Session) -> None:
+    """What an unprivileged agent can see it should see."""
+    reply = ask(session, "netlink_socket", groups=1, receive_buffer=100_000)
+    assert reply.error == ""
+    assert len(reply.descriptors) == 1
+    close_all(reply.descriptors)
+
+
+def test_the_verbs_are_a_handful() -> None:
+    """Each one more is something that a taken agent can do; think before adding to this list."""
+    assert sorted(VERBS) == ["dump", "holders", "identify", "netlink_socket", "packet_socket"]
+
+
+@pytest.mark.root
+def test_the_broker_is_home_again_after_a_call(session: Session, netns: NetnsRef) -> None:
+    """It must not keep a namespace alive, nor answer for the wrong one afterwards."""
+    before = os.listdir("/proc/self/fd")
+    for verb, arguments in (
+        ("packet_socket", {}),
+        ("netlink_socket", {"groups": 0}),
+        ("netlink_socket", {"groups": 0, "receive_buffer": -1}),
+    ):
+        reply = ask(session, verb, netns=netns.as_json(), **arguments)
+        close_all(reply.descriptors)
+    assert os.listdir("/proc/self/fd") == before
+    assert os.stat("/proc/self/ns/net").st_ino == os.fstat(session.home).st_ino
