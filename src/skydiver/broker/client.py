@@ -177,7 +177,10 @@ class Broker:
         return self._holders
 
     async def identify(self, references: Sequence[NetnsRef]) -> list[int | str]:
-        """The host's number (nsid) of each namespace, or in words why there is none."""
+        """The host's number (nsid) of each namespace, or in words why it is not there.
+
+        -1 = it is there, but has no number, and the broker may not give it one.
+        """
         if not references:
             return []
         result, _ = await self._call(

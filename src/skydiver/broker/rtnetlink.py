@@ -33,7 +33,7 @@ NLM_F_DUMP_INTR = 0x10
 
 IFLA_TARGET_NETNSID = 46
 IFA_TARGET_NETNSID = 10
-NETNSA_NSID, NETNSA_PID, NETNSA_FD, NETNSA_TARGET_NSID, NETNSA_CURRENT_NSID = 1, 2, 3, 4, 5
+NETNSA_NSID, NETNSA_FD, NETNSA_TARGET_NSID, NETNSA_CURRENT_NSID = 1, 3, 4, 5
 
 SOL_NETLINK = 270
 NETLINK_GET_STRICT_CHK = 12
@@ -86,12 +86,9 @@ class RtNetlink:
                     )
         return pairs
 
-    def nsid_of(self, *, descriptor: int | None = None, pid: int | None = None) -> int:
+    def nsid_of(self, *, descriptor: int) -> int:
         """The host's number for a namespace, giving it one when it has none."""
-        if descriptor is not None:
-            which = _attribute(NETNSA_FD, descriptor)
-        else:
-            which = _attribute(NETNSA_PID, pid or os.getpid())
+        which = _attribute(NETNSA_FD, descriptor)
         number = self._get_nsid(which)
         if number < 0:
             body = bytes(4) + which + _attribute(NETNSA_NSID, -1)

@@ -205,12 +205,13 @@ def holders(session: Session, arguments: Arguments, reply: Reply) -> None:
 
 
 def identify(session: Session, arguments: Arguments, reply: Reply) -> None:
-    """The host's numbers for namespaces, giving one to each that has none. The number is what
-    makes the kernel report events from there. An empty list asks for the host's own number."""
+    """The host's numbers for namespaces, giving one to each that has none; -1 where that is not
+    permitted, words where the namespace is not there. The number is what makes the kernel report
+    events from there. An empty list asks for the host's own number."""
     references = arguments.several("namespaces")
     arguments.end()
     if not references:
-        reply.result = [session.netlink.nsid_of()]
+        reply.result = [_number(session, session.home)]
         return
     numbers: list[int | str] = []
     for reference in references:
@@ -218,10 +219,17 @@ def identify(session: Session, arguments: Arguments, reply: Reply) -> None:
             raise Refused("namespaces: expected objects")
         try:
             with opened(session, reference) as descriptor:
-                numbers.append(session.netlink.nsid_of(descriptor=descriptor))
-        except OSError as error:
+                numbers.append(_number(session, descriptor))
+        except (OSError, Refused) as error:
             numbers.append(_one_line(error))
     reply.result = numbers
+
+
+def _number(session: Session, descriptor: int) -> int:
+    try:
+        return session.netlink.nsid_of(descriptor=descriptor)
+    except PermissionError:
+        return -1  # it is there, but without CAP_NET_ADMIN nobody can give it a number
 
 
 def dump(session: Session, arguments: Arguments, reply: Reply) -> None:

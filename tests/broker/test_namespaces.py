@@ -1,0 +1,406 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from skydiver.broker.client import Broker
+from skydiver.broker.namespaces import Namespace, Namespaces
+from skydiver.native import decode_netlink
+
+PREFIX = f"skt-ns-{os.getpid()}"
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True)
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """A name for a network namespace, which is deleted afterwards if it exists."""
+    yield PREFIX
+    for path in Path("/run/netns").glob(f"{PREFIX}*"):
+        subprocess.run(["ip", "netns", "del", path.name], check=False)
+
+
+class Log:
+    """What a subscriber was told, in order."""
+
+    def __init__(self, namespaces: Namespaces) -> None:
+        self.told: list[tuple[str, str]] = []
+        namespaces.subscribe(
+            added=lambda namespace: self.told.append(("added", namespace.name)),
+            removed=lambda namespace: self.told.append(("removed", namespace.name)),
+            changed=lambda namespace: self.told.append(("changed", namespace.name)),
+        )
+
+
+@asynccontextmanager
+async def following(
+    broker: Broker, *run_paths: str, numbered: bool = False
+) -> AsyncIterator[Namespaces]:
+    """Namespaces being followed; with `numbered`, kernel events of numbers are passed on too."""
+    namespaces = Namespaces(broker, run_paths=run_paths or ("/var/run/netns",))
+    with ExitStack() as stack:
+        if numbered:
+            events = stack.enter_context(await broker.netlink_socket(None, groups=1 << 27))
+            loop = asyncio.get_running_loop()
+            loop.add_reader(events.fileno(), pass_on, events, namespaces)
+            stack.callback(loop.remove_reader, events.fileno())
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(namespaces.run(), name="namespaces")
+            await namespaces.listed()
+            try:
+                yield namespaces
+            finally:
+                task.cancel()
+
+
+def pass_on(events: socket.socket, namespaces: Namespaces) -> None:
+    for message in decode_netlink(events.recv(65536)):
+        if message["kind"] == "newnsid":
+            namespaces.nsid_seen(message["nsid"])
+        if message["kind"] == "delnsid":
+            namespaces.nsid_gone(message["nsid"])
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+def named(namespaces: Namespaces, name: str) -> Namespace | None:
+    return next((found for found in namespaces if found.name == name), None)
+
+
+async def test_a_directory_with_other_files_holds_no_namespace(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """Whatever lies there (also a name that is no text) must not disturb."""
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "fifo")
+    async with following(broker, str(tmp_path)) as namespaces:
+        with open(os.fsencode(tmp_path) + b"/\xff\xfe", "wb"):
+            pass
+        await until(lambda: not namespaces._touched)
+        assert not [found for found in namespaces if found.path.startswith(str(tmp_path))]
+
+
+async def test_the_own_namespace_is_the_host_and_not_in_the_list(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """Docker's `default` is a mount of it; the host has a node of its own kind."""
+    (tmp_path / "default").symlink_to("/proc/self/ns/net")
+    async with following(broker, str(tmp_path)) as namespaces:
+        assert namespaces.host.inode == os.stat("/proc/self/ns/net").st_ino
+        assert namespaces.get(namespaces.host.inode) is None
+
+
+@pytest.mark.root
+async def test_a_named_namespace_comes_and_goes(broker: Broker, name: str) -> None:
+    """The everyday case, `ip netns add` and `del`: one addition, one removal, no transients."""
+    async with following(broker) as namespaces:
+        log = Log(namespaces)
+        ip("netns", "add", name)
+        await until(lambda: named(namespaces, name) is not None)
+        found = named(namespaces, name)
+        assert found is not None
+        assert found.path == f"/var/run/netns/{name}"
+        assert found.inode == os.stat(found.path).st_ino
+        assert found.nsid is not None
+        assert namespaces.by_nsid(found.nsid) is found
+        assert namespaces.get(found.inode) is found
+        ip("netns", "del", name)
+        await until(lambda: named(namespaces, name) is None)
+        assert log.told == [("added", name), ("removed", name)]
+
+
+@pytest.mark.root
+async def test_namespaces_of_before_the_start_are_listed(broker: Broker, name: str) -> None:
+    """An agent starts on hosts that have been up for months."""
+    ip("netns", "add", name)
+    with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as holder:
+        try:
+            await until(lambda: held(holder.pid))
+            async with following(broker) as namespaces:
+                assert named(namespaces, name) is not None
+                assert namespaces.get(os.stat(f"/proc/{holder.pid}/ns/net").st_ino) is not None
+        finally:
+            holder.kill()
+
+
+def held(pid: int) -> bool:
+    own = os.readlink("/proc/self/ns/net")
+    return os.readlink(f"/proc/{pid}/ns/net") != own and "sleep" in command(pid)
+
+
+def command(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text()
+
+
+@pytest.mark.root
+async def test_a_namespace_of_a_process_ends_with_it(broker: Broker) -> None:
+    """No file tells of it, neither when it begins nor when it ends."""
+    async with following(broker) as namespaces:
+        log = Log(namespaces)
+        with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as holder:
+            expected = f"sleep-{holder.pid}"
+            await until(lambda: named(namespaces, expected) is not None)
+            found = named(namespaces, expected)
+            assert found is not None
+            assert found.path == f"/proc/{holder.pid}/ns/net"
+            assert found.ref.pid == holder.pid
+            holder.kill()
+            await until(lambda: named(namespaces, expected) is None)
+        assert log.told[-1] == ("removed", expected)
+
+
+@pytest.mark.root
+async def test_a_namespace_lives_as_long_as_one_of_its_processes(broker: Broker) -> None:
+    """The first process of a container may end before the others."""
+    async with following(broker) as namespaces:
+        script = "sleep 60 & echo $!; exec sleep 61"
+        with subprocess.Popen(
+            ["unshare", "-n", "sh", "-c", script], stdout=subprocess.PIPE, text=True
+        ) as first:
+            assert first.stdout is not None
+            other = int(first.stdout.readline())
+            inode = os.stat(f"/proc/{first.pid}/ns/net").st_ino
+            try:
+                await until(lambda: namespaces.get(inode) is not None)
+                first.kill()
+                first.wait()
+                await until(lambda: path_of(namespaces, inode) == f"/proc/{other}/ns/net")
+            finally:
+                with suppress(ProcessLookupError):
+                    os.kill(other, 9)
+            await until(lambda: namespaces.get(inode) is None)
+
+
+def path_of(namespaces: Namespaces, inode: int) -> str:
+    found = namespaces.get(inode)
+    return "" if found is None else found.path
+
+
+@pytest.mark.root
+async def test_a_mount_that_goes_leaves_the_process_to_hold_the_namespace(
+    broker: Broker, name: str
+) -> None:
+    """`ip netns del` only takes the name away; what runs inside goes on."""
+    ip("netns", "add", name)
+    inode = os.stat(f"/run/netns/{name}").st_ino
+    with subprocess.Popen(["ip", "netns", "exec", name, "sleep", "60"]) as holder:
+        try:
+            async with following(broker) as namespaces:
+                log = Log(namespaces)
+                await until(lambda: held(holder.pid))
+                ip("netns", "del", name)
+                await until(lambda: path_of(namespaces, inode) == f"/proc/{holder.pid}/ns/net")
+                assert log.told == [("changed", f"sleep-{holder.pid}")]
+                holder.kill()
+                await until(lambda: namespaces.get(inode) is None)
+        finally:
+            holder.kill()
+
+
+@pytest.mark.root
+async def test_a_name_given_later_makes_it_another_one_for_users(broker: Broker, name: str) -> None:
+    """Name, path and the identifier made of the path must be those of the mount, not of a process
+    that happened to be seen first."""
+    async with following(broker) as namespaces:
+        with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as holder:
+            try:
+                process = f"sleep-{holder.pid}"
+                await until(lambda: named(namespaces, process) is not None)
+                log = Log(namespaces)
+                ip("netns", "attach", name, str(holder.pid))
+                await until(lambda: named(namespaces, name) is not None)
+                assert log.told == [("removed", process), ("added", name)]
+            finally:
+                holder.kill()
+
+
+@pytest.mark.root
+async def test_a_mount_over_an_old_file_is_noticed(broker: Broker, name: str) -> None:
+    """The directory does not change then, only the mount table does."""
+    ip("netns", "add", name)
+    path = Path("/run/netns") / f"{name}-again"
+    path.touch()
+    async with following(broker) as namespaces:
+        first = named(namespaces, name)
+        assert first is not None
+        ip("netns", "add", f"{name}-other")
+        subprocess.run(["mount", "--bind", f"/run/netns/{name}-other", str(path)], check=True)
+        ip("netns", "del", f"{name}-other")
+        await until(lambda: named(namespaces, path.name) is not None)
+        subprocess.run(["umount", str(path)], check=True)
+        await until(lambda: named(namespaces, path.name) is None)
+        assert named(namespaces, name) is first
+
+
+@pytest.mark.root
+async def test_two_mounts_of_one_namespace_are_one(broker: Broker, name: str) -> None:
+    """It keeps the first name while that exists, and then takes the other."""
+    ip("netns", "add", name)
+    inode = os.stat(f"/run/netns/{name}").st_ino
+    async with following(broker) as namespaces:
+        log = Log(namespaces)
+        path = f"/run/netns/{name}-second"
+        Path(path).touch()
+        subprocess.run(["mount", "--bind", f"/run/netns/{name}", path], check=True)
+        await until(lambda: len(namespaces._mounts) > 1)
+        assert path_of(namespaces, inode) == f"/var/run/netns/{name}"
+        ip("netns", "del", name)
+        await until(lambda: path_of(namespaces, inode) == f"/var/run/netns/{name}-second")
+        ip("netns", "del", f"{name}-second")
+        await until(lambda: namespaces.get(inode) is None)
+        assert log.told == [("changed", f"{name}-second"), ("removed", f"{name}-second")]
+
+
+@pytest.mark.root
+async def test_nothing_of_ours_keeps_a_namespace_alive(broker: Broker, name: str) -> None:
+    """The kernel reports its end as soon as the last name is gone."""
+    async with following(broker) as namespaces:
+        ip("netns", "add", name)
+        await until(lambda: named(namespaces, name) is not None)
+        found = named(namespaces, name)
+        assert found is not None
+        with await broker.netlink_socket(None, groups=1 << 27) as events:
+            ip("netns", "del", name)
+            ended: list[int] = []
+            async with asyncio.timeout(20):
+                while found.nsid not in ended:
+                    data = await asyncio.get_running_loop().sock_recv(events, 65536)
+                    ended += [m["nsid"] for m in decode_netlink(data) if m["kind"] == "delnsid"]
+
+
+@pytest.mark.root
+async def test_a_wrong_report_of_an_end_is_repaired(broker: Broker, name: str) -> None:
+    """An event may be old: its number has been given to a new namespace since."""
+    ip("netns", "add", name)
+    async with following(broker) as namespaces:
+        found = named(namespaces, name)
+        assert found is not None
+        assert found.nsid is not None
+        log = Log(namespaces)
+        namespaces.nsid_gone(found.nsid)
+        assert log.told == [("removed", name)]
+        await until(lambda: log.told == [("removed", name), ("added", name)])
+
+
+@pytest.mark.root
+async def test_another_namespace_under_the_same_name_is_seen_when_events_were_lost(
+    broker: Broker, name: str
+) -> None:
+    """Inodes are reused at once: name and inode alone may not show that it is another."""
+    ip("netns", "add", name)
+    async with following(broker) as namespaces:
+        found = named(namespaces, name)
+        assert found is not None
+        assert found.nsid is not None
+        # The kernel gives the lowest free number, so what takes its place gets a higher one.
+        wrong = Namespace(found.inode, found.device, found.nsid + 7000, name, found.path)
+        namespaces._known[found.key] = wrong
+        log = Log(namespaces)
+        namespaces.distrust()
+        await until(lambda: log.told == [("removed", name), ("added", name)])
+        repaired = named(namespaces, name)
+        assert repaired is not None
+        assert repaired.nsid == found.nsid
+
+
+@pytest.mark.root
+async def test_a_connected_namespace_of_a_process_is_found_at_once(broker: Broker) -> None:
+    """A link to the host makes the kernel number it: no need to wait for the next look."""
+    async with following(broker, numbered=True) as namespaces:
+        with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as holder:
+            try:
+                inner, outer = f"skti{os.getpid()}", f"skto{os.getpid()}"
+                await until(lambda: held(holder.pid))
+                ip("link", "add", outer, "type", "veth", "peer", inner, "netns", str(holder.pid))
+                await until(lambda: named(namespaces, f"sleep-{holder.pid}") is not None)
+            finally:
+                holder.kill()
+        await until(lambda: named(namespaces, f"sleep-{holder.pid}") is None)
+
+
+@pytest.mark.root
+async def test_a_storm_of_namespaces_ends_exact(broker: Broker, name: str) -> None:
+    """Two hundred made and then deleted by one command each; what is known is what exists."""
+    names = [f"{name}-{number}" for number in range(200)]
+    async with following(broker, numbered=True) as namespaces:
+        log = Log(namespaces)
+        await batch(*(f"netns add {one}" for one in names))
+        await until(lambda: {found.name for found in namespaces} >= set(names))
+        mounted = {path.name for path in Path("/run/netns").iterdir()}
+        assert {found.name for found in namespaces if found.mounted} == mounted
+        assert len({found.nsid for found in namespaces}) == len(namespaces)
+        await batch(*(f"netns del {one}" for one in names))
+        await until(lambda: not {found.name for found in namespaces} & set(names))
+        ours = [told for told in log.told if told[1] in names]
+        assert len(ours) == 2 * len(names)
+
+
+async def batch(*lines: str) -> None:
+    done = await asyncio.create_subprocess_exec("ip", "-batch", "-", stdin=asyncio.subprocess.PIPE)
+    await done.communicate("\n".join(lines).encode())
+    assert done.returncode == 0
+
+
+@pytest.mark.root
+async def test_what_was_built_last_is_taken_down_first(broker: Broker, name: str) -> None:
+    """Interfaces go before the namespace that owns them."""
+    async with following(broker) as namespaces:
+        order: list[str] = []
+        for who in ("netns", "netlink"):
+            namespaces.subscribe(
+                added=lambda _, who=who: order.append(f"{who} added"),  # type: ignore[misc]
+                removed=lambda _, who=who: order.append(f"{who} removed"),  # type: ignore[misc]
+            )
+        ip("netns", "add", name)
+        await until(lambda: named(namespaces, name) is not None)
+        ip("netns", "del", name)
+        await until(lambda: named(namespaces, name) is None)
+        assert order == ["netns added", "netlink added", "netlink removed", "netns removed"]
+
+
+@pytest.mark.root
+def test_without_privilege_the_names_are_still_seen(name: str) -> None:
+    """An agent of an ordinary user shows what it may see."""
+    ip("netns", "add", name)
+    script = """
+import os
+os.setgid(65534); os.setuid(65534)
+from skydiver.broker import drop_capabilities, fork_broker
+broker = fork_broker()
+drop_capabilities()
+import asyncio
+from skydiver.broker.namespaces import Namespaces
+async def main():
+    namespaces = Namespaces(broker)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(namespaces.run(), name="namespaces")
+        await namespaces.listed()
+        print(sorted(found.name for found in namespaces), len(broker.missing) > 4)
+        task.cancel()
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert repr(name) in done.stdout
+    assert done.stdout.endswith("True\n")
+
+
+def test_the_clock_is_monotonic() -> None:
+    """A step of the wall clock must not stop the looks at processes."""
+    assert Namespaces.__init__.__kwdefaults__ is not None
+    assert Namespaces.__init__.__kwdefaults__["mono_s"] is time.monotonic
