@@ -19,10 +19,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use crate::ring::{Frame, Geometry, Instruction, Interface, Poller, Ring, RingError, Wake};
+use crate::ring::{Filter, Frame, Geometry, Interface, Poller, Ring, RingError, Wake};
 
 /// Blocks read before others get their turn with the capture.
 const BLOCKS_PER_TURN: usize = 4;
+
+/// Threads that close rings when all are closed.
+const CLOSING_THREADS: usize = 16;
 
 /// Where the frames of a capture go.
 pub trait Consumer: Send + 'static {
@@ -152,13 +155,13 @@ impl<C: Consumer> Engine<C> {
         &self,
         socket: OwnedFd,
         ifindex: i32,
-        program: &[Instruction],
+        filter: Filter,
         header_bytes: u32,
         consumer: C,
     ) -> Result<u64, StartError> {
         self.ensure_worker()?;
         let geometry = self.shared.reserve()?;
-        let ring = match Ring::open(socket, ifindex, program, header_bytes, geometry) {
+        let ring = match Ring::open(socket, ifindex, filter, header_bytes, geometry) {
             Ok(ring) => ring,
             Err(error) => {
                 self.shared.give_back(geometry.bytes());
@@ -267,10 +270,23 @@ impl<C: Consumer> Engine<C> {
             let _ = worker.join();
         }
         drop(workers);
-        let captures = std::mem::take(&mut *self.shared.write());
-        for capture in captures.values() {
-            capture.lock().close(&self.shared, None);
-        }
+        let captures: Vec<_> = std::mem::take(&mut *self.shared.write())
+            .into_values()
+            .collect();
+        // Each close waits for the kernel, some 30 ms; they wait together.
+        let share = captures.len().div_ceil(CLOSING_THREADS).max(1);
+        std::thread::scope(|scope| {
+            for captures in captures.chunks(share) {
+                let close = move || {
+                    for capture in captures {
+                        capture.lock().close(&self.shared, None);
+                    }
+                };
+                let thread = std::thread::Builder::new();
+                // Without a thread the rings are closed when the last reference goes.
+                let _ = thread.spawn_scoped(scope, close);
+            }
+        });
     }
 
     /// Starts a thread if there are fewer than captures and than allowed.
@@ -602,7 +618,7 @@ mod tests {
             let Ok(engine) = Engine::new(2, 1 << 20) else {
                 unreachable!()
             };
-            let number = engine.start(socket, lo, &[], 256, Count::default());
+            let number = engine.start(socket, lo, Filter::All, 256, Count::default());
             let Ok(number) = number else {
                 unreachable!("{number:?}")
             };
@@ -629,13 +645,13 @@ mod tests {
                 fatal: 3,
                 ..Count::default()
             };
-            let Ok(bad) = engine.start(socket, lo, &[], 256, fatal) else {
+            let Ok(bad) = engine.start(socket, lo, Filter::All, 256, fatal) else {
                 unreachable!()
             };
             let Ok(socket) = crate::ring::testing::packet_socket() else {
                 unreachable!()
             };
-            let Ok(_) = engine.start(socket, lo, &[], 256, Count::default()) else {
+            let Ok(_) = engine.start(socket, lo, Filter::All, 256, Count::default()) else {
                 unreachable!()
             };
             assert!(eventually(|| {

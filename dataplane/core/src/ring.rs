@@ -22,6 +22,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::bpf::Program;
+
 /// Frames handed over at a time.
 pub const GROUP: usize = 64;
 
@@ -167,17 +169,29 @@ pub struct Ring {
     geometry: Geometry,
     ifindex: i32,
     name: [libc::c_char; libc::IFNAMSIZ],
+    wanted: Option<Program>,
     next: usize,
+}
+
+/// What is received.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Filter {
+    /// Every frame.
+    #[default]
+    All,
+    /// What the kernel lets through; frames are cut to what the program returns.
+    Kernel(Vec<Instruction>),
+    /// What matches as it is on the wire, VLAN tag included. The kernel delivers, and counts, all.
+    Wire(Program),
 }
 
 impl Ring {
     /// Makes a ring of `socket`, an unbound AF_PACKET/SOCK_RAW socket with protocol 0 in the right
-    /// namespace, over the interface `ifindex`. An empty `program` takes every frame; frames are
-    /// cut to what the program returns, at most `header_bytes`.
+    /// namespace, over the interface `ifindex`. Frames are cut to `header_bytes`.
     pub fn open(
         socket: OwnedFd,
         ifindex: i32,
-        program: &[Instruction],
+        filter: Filter,
         header_bytes: u32,
         geometry: Geometry,
     ) -> Result<Ring, RingError> {
@@ -207,7 +221,12 @@ impl Ring {
         };
         set(&socket, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)
             .map_err(|_| last("cannot allocate the ring"))?;
-        set_filter(&socket, program, header_bytes)?;
+        let (program, wanted) = match filter {
+            Filter::All => (Vec::new(), None),
+            Filter::Kernel(program) => (program, None),
+            Filter::Wire(program) => (Vec::new(), Some(program)),
+        };
+        set_filter(&socket, &program, header_bytes)?;
         let mapping = map(&socket, geometry)?;
         let name = interface_name(&socket, ifindex)?;
         bind(&socket, ifindex, libc::ETH_P_ALL as u16)
@@ -218,6 +237,7 @@ impl Ring {
             geometry,
             ifindex,
             name,
+            wanted,
             next: 0,
         })
     }
@@ -233,9 +253,8 @@ impl Ring {
         if self.status().load(Ordering::Acquire) & TP_STATUS_USER == 0 {
             return false;
         }
-        // SAFETY: the status word says that the block is ours, and `&mut self` that nobody else
-        // in this process looks at it.
-        walk(unsafe { self.block() }, take);
+        // The status word says that the block is ours.
+        self.walk(take);
         self.release();
         true
     }
@@ -252,9 +271,9 @@ impl Ring {
         while blocks <= self.geometry.blocks && self.read_block(take) {
             blocks += 1;
         }
-        // SAFETY: the kernel writes frames no more; at most its timer still sets the status word,
-        // which `walk` does not read.
-        walk(unsafe { self.block() }, take);
+        // The kernel writes no more frames; at most its timer still sets the status word, which
+        // is not read here.
+        self.walk(take);
         self.release();
     }
 
@@ -332,6 +351,14 @@ impl Ring {
         }
     }
 
+    /// Hands over the current block, which the kernel does not write into now.
+    fn walk(&mut self, take: &mut dyn FnMut(&[Frame<'_>])) {
+        let wanted = self.wanted.take();
+        // SAFETY: `read_block` has seen that the block is ours, `drain` that the kernel is done.
+        walk(unsafe { self.block() }, wanted.as_ref(), take);
+        self.wanted = wanted;
+    }
+
     fn release(&mut self) {
         // The number of frames is cleared so that `drain` cannot take an old block for one that
         // the kernel is filling.
@@ -350,8 +377,8 @@ impl AsRawFd for Ring {
     }
 }
 
-/// Hands over the frames of a block, after putting the VLAN tags back.
-fn walk(block: &mut [u8], take: &mut dyn FnMut(&[Frame<'_>])) {
+/// Hands over the frames of a block that are wanted, after putting the VLAN tags back.
+fn walk(block: &mut [u8], wanted: Option<&Program>, take: &mut dyn FnMut(&[Frame<'_>])) {
     let count = u32_at(block, 12).unwrap_or(0) as usize;
     let mut offset = u32_at(block, 16).unwrap_or(0) as usize;
     let mut rest = count.min(block.len() / FRAME_HEADER);
@@ -377,13 +404,23 @@ fn walk(block: &mut [u8], take: &mut dyn FnMut(&[Frame<'_>])) {
             at_ns: 0,
             wire_bytes: 0,
         }; GROUP];
-        for (frame, spot) in frames.iter_mut().zip(&spots) {
-            frame.data = block.get(spot.start..spot.end).unwrap_or_default();
-            frame.at_ns = spot.at_ns;
-            frame.wire_bytes = spot.wire_bytes;
+        let mut kept = 0;
+        for spot in spots.iter().take(found) {
+            let data = block.get(spot.start..spot.end).unwrap_or_default();
+            if wanted.is_some_and(|program| program.run(data, spot.wire_bytes) == 0) {
+                continue;
+            }
+            if let Some(frame) = frames.get_mut(kept) {
+                *frame = Frame {
+                    data,
+                    at_ns: spot.at_ns,
+                    wire_bytes: spot.wire_bytes,
+                };
+                kept += 1;
+            }
         }
-        if found > 0 {
-            take(frames.get(..found).unwrap_or_default());
+        if kept > 0 {
+            take(frames.get(..kept).unwrap_or_default());
         }
     }
 }
@@ -787,7 +824,7 @@ mod tests {
 
     fn frames(block: &mut [u8]) -> Vec<(Vec<u8>, i64, u32)> {
         let mut out = Vec::new();
-        walk(block, &mut |frames| {
+        walk(block, None, &mut |frames| {
             assert!(!frames.is_empty() && frames.len() <= GROUP);
             out.extend(
                 frames

@@ -76,10 +76,13 @@ class CaptureEngine:
     ) -> int:
         """Take over `fd`, an unbound AF_PACKET/SOCK_RAW socket in the right namespace: set the
         filter and the ring, bind it to `ifindex`, serve it. Returns a handle. `OSError` when
-        the kernel refuses."""
+        the kernel refuses or the budget is spent; the socket is closed then. Frames are cut to
+        `header_size` bytes; on loopback, what leaves is ignored, since it comes back."""
 
-    def stop(self, handle: int, now_ms: int) -> bytes:
-        """Close the ring at once; its last flows, as a protobuf `flow.Message`."""
+    def stop(self, handle: int, now_ms: int) -> tuple[bytes, dict[str, Any]]:
+        """Close the ring at once, after reading what the kernel had taken in: its last flows, as a
+        protobuf `flow.Message`, and its last entry of `stats`. `ValueError` for an unknown handle.
+        Waits some milliseconds for the kernel, with the interpreter detached."""
 
     def query(self, search: bytes) -> list[bytes]:
         """Answer a `filters.SearchQuery` with one `flow.FlowSet` per capture that is not empty."""
@@ -91,9 +94,13 @@ class CaptureEngine:
         """Expire tick over all tables: a protobuf `flow.Message`."""
 
     def stats(self) -> list[dict[str, Any]]:
-        """Per capture: ``handle``, ``packets`` and ``dropped`` (cumulative, by the kernel's
-        counters), ``flows``, ``evicted``, ``decode_errors``, ``ring_bytes``, ``error`` (str or None:
-        the interface is down or gone)."""
+        """Per capture: ``handle``, ``packets`` (received) and ``dropped`` (not received for want of
+        room; both cumulative, by the kernel's counters), ``flows``, ``evicted``, ``decode_errors``,
+        ``ring_bytes``, ``error`` (None, or why no packets come: the interface is down or gone). An
+        interface that came up again ends the error; one that is gone has its ring closed."""
+
+    def threads(self) -> int:
+        """Threads that serve rings now."""
 
     def close(self) -> None:
         """Stop all threads and close all rings. Safe to repeat."""
@@ -113,11 +120,15 @@ def decode_netlink(data: bytes) -> list[dict[str, Any]]:
 
     Each is a dict with ``kind`` (``newlink``, ``dellink``, ``newaddr``, ``deladdr``, ``newnsid``,
     ``delnsid``, ``done``, ``error``, ``other``), ``seq``, ``flags`` and, by kind:
-    link: ``index``, ``name``, ``arphrd``, ``link_flags``, ``mtu``, ``mac``, ``kind_name``
-    (IFLA_INFO_KIND or ""), ``slave_kind``, ``master``, ``link`` (IFLA_LINK), ``link_netnsid`` (None when
-    absent), ``operstate`` (number), ``alias``, ``stats`` (rtnl_link_stats64 as a dict with the
-    names of topology-probes.md §5.1, zero members left out), ``info`` (attributes of the kind
-    that are decoded: ``vlan_id``, ``vni``, …), ``bridge_port_del`` (a dellink of family AF_BRIDGE);
-    addr: ``family``, ``index``, ``address``, ``local``, ``prefix_len``;
-    nsid: ``nsid``; error: ``errno``.
+    link: ``family``, ``index``, ``name``, ``arphrd``, ``link_flags``, ``mtu`` (0 = not told), ``mac``
+    ("" when absent or all zero), ``kind_name`` (IFLA_INFO_KIND or ""), ``slave_kind``, ``master`` and
+    ``link`` (IFLA_LINK; both 0 = none), ``link_netnsid`` (None when absent or not assigned),
+    ``new_netnsid`` (None) and ``new_index`` (0), where a dellink says that it moved, ``operstate``
+    (number), ``alias``, ``stats`` (rtnl_link_stats64 as a dict with the names of
+    topology-probes.md §5.1, zero members left out), ``info`` and ``slave_info`` (attributes of the
+    kind that are decoded: ``vlan_id``, ``vni``, …); a dellink has ``bridge_port_del`` (it is of family
+    AF_BRIDGE: the link left a bridge, and lives);
+    addr: ``family``, ``index``, ``address``, ``local`` ("" when absent), ``prefix_len``;
+    nsid: ``nsid`` (None when absent); error: ``errno`` (positive; 0 = acknowledged) and ``message`` (the
+    kernel's words or ""); done: ``errno``. All have ``type``, the kernel's number.
     A truncated or hostile message gives ``kind`` ``invalid`` and ends the list."""
