@@ -27,6 +27,10 @@ TESTED_ELSEWHERE = {
     "graph/view.py": "a protocol; tests/graph/test_graph.py",
     "flow/search.py": "plain data and a protocol; tests/flow/test_wire.py",
     "base/clock.py": "two calls of the standard library",
+    "base/settings_files.py": "part of loading; tests/base/test_settings.py",
+    "base/settings_kinds.py": "part of loading; tests/base/test_settings.py",
+    "base/settings_loading.py": "part of loading; tests/base/test_settings.py",
+    "base/settings_reserved.py": "a table; tests/base/test_settings.py",
     "base/logging.py": "configuration of the standard library",
 }
 
