@@ -5,11 +5,23 @@ from __future__ import annotations
 import logging
 import sys
 
+LEVELS = {
+    "CRITICAL": logging.CRITICAL,
+    "ERROR": logging.ERROR,
+    "WARNING": logging.WARNING,
+    "NOTICE": logging.INFO,
+    "INFO": logging.INFO,
+    "DEBUG": logging.DEBUG,
+}
 
-def set_up(*, service: str, debug: bool = False) -> None:
-    """Configure the root logger of this process. `service` is ``agent``, ``analyzer``, ``broker``."""
+
+def set_up(*, service: str, level: str = "INFO") -> None:
+    """Configure the root logger of this process.
+
+    `service` is ``agent``, ``analyzer`` or ``broker``; `level` a name of the original's levels.
+    """
     logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO,
+        level=LEVELS.get(level.upper(), logging.INFO),
         format=f"%(asctime)s {service} %(levelname)s %(name)s: %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S",
         stream=sys.stderr,

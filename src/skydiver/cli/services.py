@@ -1,0 +1,93 @@
+"""``skydive agent``, ``analyzer`` and ``allinone``: the programs that run until they are stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skydiver.cli.lazy import single
+from skydiver.cli.options import CONTEXT, GlobalOptions, takes
+
+if TYPE_CHECKING:
+    from skydiver.base.settings import Settings
+
+agent_app = single()
+analyzer_app = single()
+allinone_app = single()
+
+Listen = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Where to listen for API and WebSocket.")
+]
+AnalyzerUid = Annotated[
+    int | None,
+    typer.Option(
+        metavar="UID",
+        help="User that the analyzer becomes when started as root; default: the user skydive.",
+    ),
+]
+
+
+@agent_app.command(context_settings=CONTEXT)
+@takes(GlobalOptions)
+def agent(
+    options: GlobalOptions,
+    listen: Listen = "",
+    host_id: Annotated[str, typer.Option(help="Name of this host in the graph.")] = "",
+) -> None:
+    """Look at this host: topology and captured traffic, sent to the analyzers."""
+    from skydiver.cli.early import forked_broker
+
+    broker = forked_broker()
+    settings = _settings(options, {"agent.listen": listen or None, "host_id": host_id or None})
+    _set_up_logging(settings, options, "agent")
+    from skydiver.agent.agent import main
+
+    main(settings, broker)
+
+
+@analyzer_app.command(context_settings=CONTEXT)
+@takes(GlobalOptions)
+def analyzer(options: GlobalOptions, listen: Listen = "", analyzer_uid: AnalyzerUid = None) -> None:
+    """Hold the graph of all hosts, and answer queries over topology and flows."""
+    settings = _settings(options, {"analyzer.listen": listen or None})
+    _set_up_logging(settings, options, "analyzer")
+    from skydiver.analyzer.analyzer import main
+
+    main(settings, uid=analyzer_uid)
+
+
+@allinone_app.command(context_settings=CONTEXT)
+@takes(GlobalOptions)
+def allinone(options: GlobalOptions, analyzer_uid: AnalyzerUid = None) -> int:
+    """Run an analyzer and an agent on this host."""
+    settings = _settings(options, {})
+    from skydiver.cli.allinone import run
+
+    return run(
+        global_options=options.arguments(),
+        analyzer_address=_pair(settings.analyzer.listen),
+        agent_address=_pair(settings.agent.listen),
+        analyzer_uid=analyzer_uid,
+    )
+
+
+def _settings(options: GlobalOptions, overrides: dict[str, Any]) -> Settings:
+    from skydiver.base.errors import ConfigError
+    from skydiver.base.settings import load_settings
+
+    if options.config_backend != "file":
+        raise ConfigError(
+            f"configuration backend {options.config_backend!r} is not supported; expected file"
+        )
+    return load_settings(options.conf, overrides)
+
+
+def _set_up_logging(settings: Settings, options: GlobalOptions, service: str) -> None:
+    from skydiver.base import logging
+
+    logging.set_up(service=service, level="DEBUG" if options.verbose else settings.logging.level)
+
+
+def _pair(address: Any) -> tuple[str, int]:
+    return (address.host, address.port)
