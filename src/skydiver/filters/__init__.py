@@ -4,7 +4,15 @@ One semantics (gremlin.md §§6-7, api.md §9.1), several executors: `evaluate` 
 tables, SQL in the stores. A tree is immutable and hashable.
 """
 
-from skydiver.filters.evaluate import MISSING, FieldReader, Predicate, compile_filter
+from skydiver.filters.evaluate import (
+    MISSING,
+    FieldReader,
+    Predicate,
+    compile_filter,
+    compile_for,
+)
+from skydiver.filters.integers import to_int
+from skydiver.filters.patterns import check_pattern
 from skydiver.filters.tree import (
     And,
     Eq,
@@ -37,6 +45,9 @@ __all__ = [
     "Or",
     "Predicate",
     "Regex",
+    "check_pattern",
     "compile_filter",
+    "compile_for",
     "exists",
+    "to_int",
 ]
