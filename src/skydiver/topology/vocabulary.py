@@ -36,6 +36,7 @@ class NodeType(StrEnum):
     PATCH = "patch"
     SIT = "sit"
     TUN = "tun"
+    TUNTAP = "tuntap"
     VCAN = "vcan"
     VETH = "veth"
     VLAN = "vlan"
@@ -72,8 +73,8 @@ AFPACKET_TYPES: Final = frozenset(
         *(NodeType.GENEVE, NodeType.GRE, NodeType.GRETAP, NodeType.HSR, NodeType.IFB),
         *(NodeType.INTERNAL, NodeType.IP6GRE, NodeType.IP6GRETAP, NodeType.IP6TNL),
         *(NodeType.IPIP, NodeType.IPOIB, NodeType.IPVLAN, NodeType.LOWPAN, NodeType.MACVLAN),
-        *(NodeType.MACVTAP, NodeType.SIT, NodeType.TUN, NodeType.VCAN, NodeType.VETH),
-        *(NodeType.VLAN, NodeType.VXLAN),
+        *(NodeType.MACVTAP, NodeType.SIT, NodeType.TUN, NodeType.TUNTAP, NodeType.VCAN),
+        *(NodeType.VETH, NodeType.VLAN, NodeType.VXLAN),
     }
 )
 """Types whose packets a packet socket sees (api.md §7.5)."""
