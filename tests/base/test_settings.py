@@ -325,7 +325,7 @@ def test_every_key_of_the_reference_is_known() -> None:
     maps = {"http.cookie", "agent.metadata", "flow.application_timeout"}
     addresses = {"analyzer.listen", "analyzers"}
     for key in keys.split():
-        value = {} if key in maps else "a:1" if key in addresses else "1"
+        value: Any = {} if key in maps else "a:1" if key in addresses else "1"
         if key.endswith("encoder"):
             value = "json"
         load(overrides={key: value})

@@ -42,6 +42,8 @@ from skydiver.base.settings_kinds import (
 from skydiver.base.settings_loading import Given, Schema, key_of, made, section, sections, setting
 from skydiver.base.settings_reserved import PROTECTING, RESERVED
 
+__all__ = ["DEFAULT_FILE", "Address", "AuthSettings", "Settings", "load_settings"]
+
 log = logging.getLogger(__name__)
 
 DEFAULT_FILE = "/etc/skydive/skydive.yml"
