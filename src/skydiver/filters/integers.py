@@ -11,7 +11,7 @@ _INTEGER = re.compile(
     r"|[1-9](?:_?[0-9])*)"
 )
 _ZERO_DECIMALS = re.compile(r"\.0+\Z")
-_OCTAL = re.compile(r"([+-]?)0(?=[0-7_])")
+_OCTAL = re.compile(r"\A([+-]?)0(?=[0-7_])")
 _LONGEST = 80
 """Digits, sign and prefix of any 64-bit integer in base two; leading zeros beyond are refused."""
 INT64_MIN = -(2**63)
