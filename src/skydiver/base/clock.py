@@ -1,4 +1,4 @@
-"""The clocks: wall in milliseconds, monotonic in nanoseconds. Passed as a parameter, never read deep inside."""
+"""The clocks: wall in milliseconds, monotonic in nanoseconds; passed as parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Identifiers: random ones, and UUIDv5 in the OID namespace as the original derives them (api.md §1.7)."""
+"""Identifiers: random ones, and UUIDv5 as the original derives them (api.md §1.7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``skydive agent``, ``analyzer`` and ``allinone``: the programs that run until they are stopped."""
+"""``skydive agent``, ``analyzer`` and ``allinone``: what runs until it is stopped."""
 
 from __future__ import annotations
 
