@@ -36,7 +36,7 @@ class Analyzer(BaseHTTPRequestHandler):
 def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with HTTPServer(("127.0.0.1", 0), Analyzer) as server:
         monkeypatch.setattr(demo, "ANALYZER", ("127.0.0.1", server.server_port))
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield
         server.shutdown()

@@ -1,0 +1,18 @@
+"""The commands of ``skydive``."""
+
+from __future__ import annotations
+
+from skydiver.cli.lazy import group
+from skydiver.cli.options import GlobalOptions
+
+app = group(
+    "See, trace and replay what happens on a network.",
+    GlobalOptions,
+    {
+        "allinone": "skydiver.cli.services:allinone_app",
+        "analyzer": "skydiver.cli.services:analyzer_app",
+        "agent": "skydiver.cli.services:agent_app",
+        "client": "skydiver.cli.client:app",
+        "version": "skydiver.cli.version:app",
+    },
+)

@@ -1,0 +1,82 @@
+"""``skydive client topology``: the graph as a file, and the older form of ``query``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from skydiver.base.errors import ConfigError
+from skydiver.cli.lazy import several
+from skydiver.cli.options import CONTEXT, ClientOptions, takes
+from skydiver.cli.output import FORMAT_HELP, QueryFormat, print_json
+from skydiver.cli.query import run_query
+from skydiver.client.rest import Client
+
+app = several("The graph as a file.", ClientOptions)
+
+
+@app.command(context_settings=CONTEXT)
+@takes(ClientOptions)
+def export(options: ClientOptions) -> None:
+    """Print the whole graph as JSON, for `import`."""
+    with Client(options.access()) as client:
+        print_json(client.lookup("G"), tabs=True)
+
+
+@app.command("import", context_settings=CONTEXT)
+@takes(ClientOptions)
+def import_(
+    options: ClientOptions,
+    file: Annotated[Path, typer.Option(metavar="FILE", help="What `export` printed.")] = Path(
+        "graph.json"
+    ),
+    endpoint: Annotated[
+        str, typer.Option(metavar="PATH", help="WebSocket endpoint to publish to.")
+    ] = "/ws/publisher",
+) -> None:
+    """Add the nodes and edges of a file to the graph."""
+    nodes, edges = read_graph(file)
+    if not endpoint.startswith("/"):
+        raise ConfigError(f"--endpoint {endpoint!r}: expected a path like /ws/publisher")
+    from skydiver.client.publisher import Publisher
+
+    with Publisher(options.access(), endpoint=endpoint) as publisher:
+        publisher.add(nodes, edges)
+
+
+@app.command(context_settings=CONTEXT)
+@takes(ClientOptions)
+def query(
+    options: ClientOptions,
+    gremlin: Annotated[str, typer.Option(metavar="GREMLIN", help="The query.")] = "G",
+    format_: Annotated[QueryFormat | None, typer.Option("--format", help=FORMAT_HELP)] = None,
+) -> None:
+    """Run a Gremlin query (older form of `skydive client query`)."""
+    run_query(options, gremlin, format_)
+
+
+def read_graph(file: Path) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The nodes and edges of an exported graph, in the form of a query or of the plain graph."""
+    try:
+        value = orjson.loads(file.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{file}: {(error.strerror or str(error)).lower()}") from error
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(f"{file} is not JSON: {error}") from error
+    graph = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if not isinstance(graph, Mapping) or not {"Nodes", "Edges"} & set(graph):
+        raise ConfigError(f'{file} is not an exported graph: expected [{{"Nodes": …, "Edges": …}}]')
+    lists = []
+    for kind in ("Nodes", "Edges"):
+        elements = graph.get(kind) or []
+        if not isinstance(elements, list):
+            raise ConfigError(f"{file}: {kind}: expected a list")
+        for number, element in enumerate(elements):
+            if not isinstance(element, Mapping) or not isinstance(element.get("ID"), str):
+                raise ConfigError(f"{file}: {kind}[{number}]: expected an object with an ID")
+        lists.append(elements)
+    return lists[0], lists[1]
