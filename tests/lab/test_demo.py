@@ -1,5 +1,8 @@
 """The demo's network does what its drawing says."""
 
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -8,6 +11,9 @@ from typing import Any
 import pytest
 
 from skydiver.lab import Lab, demo
+from skydiver.lab.record import NAMESPACES
+
+LAST = "Ctrl-C ends the traffic and removes the lab.\n"
 
 
 class Analyzer(BaseHTTPRequestHandler):
@@ -33,12 +39,12 @@ class Analyzer(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     with HTTPServer(("127.0.0.1", 0), Analyzer) as server:
         monkeypatch.setattr(demo, "ANALYZER", ("127.0.0.1", server.server_port))
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
-        yield
+        yield server.server_port
         server.shutdown()
         thread.join()
 
@@ -87,3 +93,25 @@ def test_every_host_of_the_demo_reaches_the_web_server() -> None:
         assert reached == ["desk", "branch", "guest", "home"]
         # The web server has no way back to the address behind the NAT: it was translated.
         assert lab.ping(at["web"], "192.168.7.2", timeout_s=0.2) == 0
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_stays_until_it_is_told_to_end_and_leaves_nothing(
+    running: int, number: signal.Signals
+) -> None:
+    """Traffic that goes on for ever would be a bad guest."""
+    code = (
+        "import sys; from skydiver.lab import demo;"
+        f"demo.ANALYZER = ('127.0.0.1', {running}); sys.exit(demo.main())"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines = list(iter(lambda: process.stdout.readline() if process.stdout else "", LAST))
+    namespaces = {entry.name for entry in NAMESPACES.iterdir()}
+    assert any(line.startswith("using the skydive that runs") for line in lines)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == (0 if number == signal.SIGINT else 128 + number)
+    gone = namespaces - {entry.name for entry in NAMESPACES.iterdir()}
+    assert len([name for name in gone if name.startswith("demo")]) == 10
