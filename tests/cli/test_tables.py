@@ -148,6 +148,12 @@ def test_results_that_no_server_should_send_are_survived(value: Any) -> None:
     assert shown(value)
 
 
+def test_a_huge_result_is_cut_and_says_so() -> None:
+    """Laying out a table takes time that nobody reading it would wait."""
+    found = " ".join(shown([NODE] * (tables.MOST_ROWS + 5)))
+    assert found.endswith("1000 nodes and 5 more: --format json shows all")
+
+
 def test_markup_in_names_is_text() -> None:
     """A name with brackets must be seen as it is, not interpreted."""
     named = {**NODE, "Metadata": {"Name": "[red]x[/red]"}}

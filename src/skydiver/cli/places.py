@@ -8,7 +8,7 @@ from typing import Any
 from skydiver.base.errors import ConfigError, SkydiverError
 from skydiver.client.rest import Client
 
-LIMIT = 500
+LIMIT = 1000
 """Names are a courtesy of tables: above this many elements they are left out."""
 
 

@@ -22,12 +22,19 @@ TYPE_STYLE = {"host": "bold magenta", "netns": "bold cyan", "bridge": "yellow", 
 WHOLE = {"TID", "ID", "UUID", "TrackingID, L3TrackingID", "A, B"}
 """What one wants to copy: never broken over lines."""
 FIGURES = {"A to B, B to A", "RTT", "Packets", "Dropped", "Lost", "Active"}
+MOST_ROWS = 1000
+"""More than anybody reads, and what takes half a second to lay out."""
 
 
 def show(value: Any, console: Console, places: Places) -> None:
     """Print the decoded result of a query in the shape that fits it."""
     shape = _shape(value)
-    shape(value, console, places)
+    if not isinstance(value, list):
+        shape(value, console, places)
+        return
+    shape(value[:MOST_ROWS], console, places)
+    if len(value) > MOST_ROWS:
+        console.print(f"and {len(value) - MOST_ROWS} more: --format json shows all")
 
 
 def _shape(value: Any) -> Callable[[Any, Console, Places], None]:
@@ -172,9 +179,11 @@ def show_object(value: Item, console: Console) -> None:
 
 
 def _show_graph(value: Sequence[Item], console: Console, places: Places) -> None:
-    nodes, edges = (_list(value[0].get(key)) for key in ("Nodes", "Edges"))
-    show_nodes(nodes, console, places)
-    show_edges(edges, console, places)
+    for key, noun in (("Nodes", "node"), ("Edges", "edge")):
+        if elements := _list(value[0].get(key)):
+            show(elements, console, places)
+        else:
+            _print_count(console, 0, noun)
 
 
 def _show_paths(paths: Sequence[Sequence[Item]], console: Console, places: Places) -> None:
