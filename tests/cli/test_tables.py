@@ -196,13 +196,14 @@ def test_a_status_shows_connections_probes_and_losses() -> None:
         "Probes": {"netlink": {"Status": "running"}},
         "FlowProbes": ["afpacket"],
         "Losses": {"hub": {"queue_full": 3}},
+        "Missing": ["CAP_NET_RAW: no captures"],
     }
     tables.show_status(status, console)
     found = " ".join(words(console))
     for expected in ("h1 connected agent 127.0.0.1:4 protobuf 2026-01-01 10:00:00",
                      "Peers Incomers: none", "h2 away", "Publishers: none",
                      "Captures: IsMaster true", "netlink running", "FlowProbes: afpacket",
-                     "hub queue_full 3"):  # fmt: skip
+                     "hub queue_full 3", "Missing: CAP_NET_RAW: no captures"):  # fmt: skip
         assert expected in found
 
 

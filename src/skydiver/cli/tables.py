@@ -156,6 +156,9 @@ def show_status(status: Item, console: Console, *, within: str = "") -> None:
             _print_peers(console, title, value)
         elif key == "Losses":
             _print_losses(console, title, _mapping(value))
+        elif key == "Missing" and value:
+            for words in _list(value):
+                console.print(Text.assemble((f"{title}: ", "bold"), (clean(words), "yellow")))
         elif _all(members, lambda one: isinstance(one, Mapping) and not _nested(one)) and any(
             members
         ):
