@@ -31,6 +31,8 @@ class LossReason(StrEnum):
     """Could not be sent: the connection broke before it left."""
     TIMEOUT = "timeout"
     """A peer did not answer in time, so its part of an answer is missing."""
+    FAILED = "failed"
+    """Whoever was to take it raised an error; the log has it."""
 
 
 class Losses:

@@ -1,19 +1,25 @@
-"""Nodes, edges and what a probe states about them. All immutable: an update is a new revision."""
+"""Nodes, edges and what a probe states about them. All immutable: an update is a new revision.
+
+Nodes, edges and events are `msgspec.Struct`: made in C, a fifth of the time of a frozen dataclass,
+and they are what an update consists of. To derive one from another use `msgspec.structs.replace`.
+They never refer back to what refers to them, so the collector does not track them (``gc=False``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
+
+import msgspec
 
 from skydiver.base.ids import EdgeID, NodeID, Origin
 
 Metadata: TypeAlias = Mapping[str, Any]
-"""A JSON object: str, bool, int, float, None, lists and objects of these. Never changed in place."""
+"""A JSON object: str, bool, int, float, None, lists, objects of these. Never changed in place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True, gc=False):
     """One revision of a node."""
 
     id: NodeID
@@ -28,8 +34,7 @@ class Node:
     """None while alive."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(msgspec.Struct, frozen=True, gc=False):
     """One revision of an edge from `parent` to `child`."""
 
     id: EdgeID
@@ -55,6 +60,9 @@ class NodeSpec:
     metadata: Metadata
 
 
+DERIVED: Final = EdgeID("")
+
+
 @dataclass(frozen=True, slots=True)
 class EdgeSpec:
     """What a probe says about one of its edges.
@@ -65,4 +73,4 @@ class EdgeSpec:
     parent: NodeID
     child: NodeID
     metadata: Metadata = field(default_factory=dict)
-    id: EdgeID = EdgeID("")
+    id: EdgeID = DERIVED

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, TypeAlias
+
+import msgspec
 
 from skydiver.graph.elements import Element
 
@@ -17,8 +18,7 @@ class OpKind(Enum):
     DELETE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(msgspec.Struct, frozen=True, gc=False):
     """One change inside an update: set or delete the metadata path `key` (dots descend)."""
 
     kind: OpKind
@@ -32,8 +32,7 @@ class EventKind(StrEnum):
     DELETED = "deleted"
 
 
-@dataclass(frozen=True, slots=True)
-class GraphEvent:
+class GraphEvent(msgspec.Struct, frozen=True, gc=False):
     """One element changed.
 
     `before` is None for an addition. `after` is None never: a deleted element is its last revision
