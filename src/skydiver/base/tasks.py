@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Awaitable, Callable
 
 from skydiver.base.errors import Unavailable
@@ -44,3 +45,16 @@ async def supervise(
             delay_s = min(delay_s * 2, longest_delay_s)
         else:
             return
+
+
+async def until_signal() -> None:
+    """Return when this process is asked to stop, by SIGINT or SIGTERM."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await stop.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,184 @@
+"""The agent of one host: its probes, captures and graph, wired to the analyzers.
+
+Runs without capabilities: whatever needs one is asked of the broker. Without an analyzer it goes
+on, and brings the next one up to date.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from skydiver import gremlin
+from skydiver.api.auth import authenticator, websocket_guard
+from skydiver.api.server import build_app, refuse_exposure, serve
+from skydiver.base.errors import Unavailable
+from skydiver.base.ids import Origin
+from skydiver.base.losses import Losses
+from skydiver.base.settings import Settings
+from skydiver.base.tasks import until_signal
+from skydiver.broker import drop_capabilities
+from skydiver.broker.namespaces import Namespaces
+from skydiver.captures.supervisor import CaptureSet
+from skydiver.graph import Graph
+from skydiver.hub.pod import Pod
+from skydiver.hub.server import Hub
+from skydiver.hub.settings import HubSettings
+from skydiver.probes.supervisor import ProbeSet, configured
+from skydiver.topology import NodeType
+from skydiver.topology.tid import TidMapper
+
+if TYPE_CHECKING:
+    from skydiver.broker.client import Broker
+
+log = logging.getLogger(__name__)
+
+FIRST_LOOK_S = 5.0
+LOOK_AGAIN_S = 0.05
+AUTH_KEY = "agent.auth.api.backend"
+
+
+def main(settings: Settings, broker: Broker) -> None:
+    """Run the agent until SIGINT or SIGTERM; `Unavailable` when the broker ends before."""
+    drop_capabilities()
+    for words in broker.missing:
+        log.warning("this agent lacks %s", words)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings, broker))
+    finally:
+        broker.close()
+
+
+async def run(settings: Settings, broker: Broker) -> None:
+    """All parts of the agent in one task group, until a signal."""
+    losses = Losses()
+    graph = Graph(host=settings.host_id, origin=Origin(f"agent.{settings.host_id}"))
+    TidMapper(graph)
+    namespaces = Namespaces(broker, run_paths=(settings.agent.topology.netns.run_path,))
+    probes = ProbeSet(
+        configured(settings.agent),
+        graph=graph,
+        broker=broker,
+        namespaces=namespaces,
+        losses=losses,
+    )
+    captures = CaptureSet(
+        graph,
+        broker,
+        namespaces,
+        settings,
+        losses,
+        # The analyzer asks the tables for what is live and keeps no flows of the past, so flows
+        # that leave a table have nowhere to go.
+        sink=lambda flows: None,
+    )
+    web_socket = settings.http.ws
+    hub_settings = HubSettings(
+        ping_delay_s=web_socket.ping_delay_s,
+        pong_timeout_s=web_socket.pong_timeout_s,
+        queue_size=web_socket.queue_size,
+    )
+    pod = Pod(
+        graph=graph,
+        host_id=settings.host_id,
+        analyzers=settings.analyzers,
+        captures=captures,
+        flows=captures.query,
+        losses=losses,
+        settings=hub_settings,
+        headers=cluster_headers(settings),
+        ready=lambda: first_look(graph, namespaces),
+    )
+    access = authenticator(settings, settings.agent.auth.api.backend, AUTH_KEY)
+    refuse_exposure("agent", settings, {AUTH_KEY: access})
+
+    async def evaluate(text: str, at_ms: int | None) -> Any:
+        if at_ms is not None:
+            raise Unavailable("agents keep no history")
+        query = gremlin.parse(text, vocabulary="core")
+        return (await query.run(gremlin.Environment(graph.view()))).graph()
+
+    hub = Hub(
+        graph=graph,
+        host_id=settings.host_id,
+        losses=losses,
+        gremlin=evaluate,
+        settings=hub_settings,
+        authenticate=websocket_guard(access),
+    )
+
+    def status() -> dict[str, Any]:
+        return {
+            "Clients": hub.status()["Subscribers"],
+            **pod.status(),
+            "TopologyProbes": probes.status(),
+            "FlowProbes": ["afpacket"],
+            "Captures": captures.status(),
+        }
+
+    app = build_app(
+        service="agent",
+        settings=settings,
+        view=graph.view,
+        authenticator=access,
+        losses=losses,
+        status=status,
+        missing=lambda: broker.missing,
+        add_routes=lambda app: hub.add_routes(app, agents=False),
+    )
+    async with serve(app, settings.agent.listen, key="agent.listen") as address:
+        log.info("agent of %s listens on %s", settings.host_id, address)
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(part, name=name)
+                for name, part in (
+                    ("namespaces", namespaces.run()),
+                    ("probes", probes.run()),
+                    ("captures", captures.run()),
+                    ("pod", pod.run()),
+                    ("hub", hub.run()),
+                    ("broker", _end_with(broker)),
+                )
+            ]
+            await until_signal()
+            for task in running:
+                task.cancel()
+    log.info("agent stopped")
+
+
+async def first_look(graph: Graph, namespaces: Namespaces) -> None:
+    """Wait until the probes have stated what there is, at most for `FIRST_LOOK_S`.
+
+    The graph is complete when it has stopped growing: interfaces arrive in one go.
+    """
+    count = 0
+    try:
+        async with asyncio.timeout(FIRST_LOOK_S):
+            await namespaces.listed()
+            while count != graph.node_count() or not any(graph.lookup("Type", NodeType.HOST)):
+                count = graph.node_count()
+                await asyncio.sleep(LOOK_AGAIN_S)
+    except TimeoutError:
+        log.warning("the first look at this host took over %s s", FIRST_LOOK_S)
+
+
+async def _end_with(broker: Broker) -> None:
+    await broker.gone()
+    raise Unavailable("the broker ended, so the agent cannot go on")
+
+
+def cluster_headers(settings: Settings) -> dict[str, str]:
+    """Credentials and cookies towards the analyzers."""
+    headers: dict[str, str] = {}
+    cluster = settings.agent.auth.cluster
+    if cluster.username:
+        pair = f"{cluster.username}:{cluster.password}".encode()
+        headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
+    if settings.http.cookie:
+        headers["Cookie"] = "; ".join(f"{k}={v}" for k, v in settings.http.cookie.items())
+    return headers

@@ -1,0 +1,136 @@
+"""The analyzer: graph of all hosts in memory, hub, API and its objects, unprivileged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from skydiver import gremlin
+from skydiver.analyzer import privileges
+from skydiver.api.auth import authenticator, cluster_authenticator, websocket_guard
+from skydiver.api.server import build_app, refuse_exposure, serve
+from skydiver.base.errors import QueryError
+from skydiver.base.ids import Origin, random_id
+from skydiver.base.losses import Losses
+from skydiver.base.settings import Settings
+from skydiver.base.tasks import until_signal
+from skydiver.graph import Graph, Node
+from skydiver.hub.ondemand import CaptureController
+from skydiver.hub.server import Hub
+from skydiver.hub.settings import HubSettings
+from skydiver.objects import Capture, Conflict, ObjectStore
+from skydiver.storage.sqlite import SqliteObjectStore
+
+log = logging.getLogger(__name__)
+
+OBJECTS = "objects.sqlite"
+"""File in the data folder with captures and other API objects."""
+
+
+def main(settings: Settings, *, uid: int | None) -> None:
+    """Run until SIGINT or SIGTERM; started as root, as the user `uid` or else `skydive`."""
+    identity = privileges.wanted(uid)
+    privileges.prepare_folder(Path(settings.data_dir), identity)
+    if identity is not None:
+        privileges.import_everything()
+        privileges.become(identity)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(settings))
+
+
+async def run(settings: Settings) -> None:
+    """All parts of the analyzer in one task group, until a signal."""
+    losses = Losses()
+    graph = Graph(host=settings.host_id, origin=Origin(f"analyzer.{settings.host_id}"))
+    auth = settings.analyzer.auth
+    access = authenticator(settings, auth.api.backend, "analyzer.auth.api.backend")
+    agents_access = cluster_authenticator(settings)
+    refuse_exposure(
+        "analyzer",
+        settings,
+        {"analyzer.auth.api.backend": access, "analyzer.auth.cluster.backend": agents_access},
+    )
+
+    async def graph_of(text: str, at_ms: int | None) -> Any:
+        if at_ms is not None:
+            raise QueryError("this analyzer keeps no history; ask without a time")
+        query = gremlin.parse(text)
+        return (await query.run(gremlin.Environment(graph.view(), hub.flows))).graph()
+
+    async def nodes_of(text: str) -> Iterable[Node]:
+        result = await gremlin.parse(text).run(gremlin.Environment(graph.view(), hub.flows))
+        return result.nodes()
+
+    web_socket = settings.http.ws
+    hub = Hub(
+        graph=graph,
+        host_id=settings.host_id,
+        losses=losses,
+        gremlin=graph_of,
+        settings=HubSettings(
+            ping_delay_s=web_socket.ping_delay_s,
+            pong_timeout_s=web_socket.pong_timeout_s,
+            queue_size=web_socket.queue_size,
+        ),
+        authenticate=websocket_guard(access),
+        authenticate_agents=websocket_guard(agents_access),
+    )
+    store = await SqliteObjectStore.open(Path(settings.data_dir) / OBJECTS, losses=losses)
+    try:
+        captures = CaptureController(store=store, hub=hub, graph=graph, evaluate=nodes_of)
+        await create_startup_capture(store, settings)
+
+        def status() -> dict[str, Any]:
+            return {**hub.status(), "Captures": captures.status(), "Probes": {}}
+
+        app = build_app(
+            service="analyzer",
+            settings=settings,
+            view=graph.view,
+            authenticator=access,
+            losses=losses,
+            status=status,
+            flows=hub.flows,
+            store=store,
+            add_routes=hub.add_routes,
+        )
+        async with serve(app, settings.analyzer.listen, key="analyzer.listen") as address:
+            log.info("analyzer listens on %s", address)
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(part, name=name)
+                    for name, part in (
+                        ("hub", hub.run()),
+                        ("captures", captures.run()),
+                        ("objects", store.run()),
+                    )
+                ]
+                await until_signal()
+                for task in running:
+                    task.cancel()
+    finally:
+        await store.close()
+    log.info("analyzer stopped")
+
+
+async def create_startup_capture(store: ObjectStore, settings: Settings) -> None:
+    """Make the capture of ``analyzer.startup``, unless there is one like it."""
+    startup = settings.analyzer.startup
+    if not startup.capture_gremlin:
+        return
+    gremlin.parse(startup.capture_gremlin)
+    capture = Capture(
+        uuid=random_id(),
+        gremlin_query=startup.capture_gremlin,
+        bpf_filter=startup.capture_bpf,
+        type=startup.capture_type,
+    )
+    try:
+        await store.create(capture)
+    except Conflict:
+        log.debug("the capture of analyzer.startup exists")
