@@ -386,7 +386,7 @@ drop_capabilities()
 import asyncio
 from skydiver.broker.namespaces import Namespaces
 async def main():
-    namespaces = Namespaces(broker)
+    namespaces = Namespaces(broker, run_paths=["/var/run/netns"])
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(namespaces.run(), name="namespaces")
         await namespaces.listed()

@@ -194,9 +194,9 @@ class Broker:
         result, _ = await self._call("identify", namespaces=[])
         return int(result[0])
 
-    async def dump(self, nsids: Sequence[int | None]) -> Dump:
+    async def dump(self, nsids: Sequence[int | None], *, links_only: bool = False) -> Dump:
         """Interfaces and addresses of the namespaces that have these numbers; None = the host."""
-        result, (file,) = await self._call("dump", nsids=list(nsids))
+        result, (file,) = await self._call("dump", nsids=list(nsids), links_only=links_only)
         return Dump(file, result)
 
     async def gone(self) -> None:

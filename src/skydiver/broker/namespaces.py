@@ -49,6 +49,8 @@ _REST = 5
 """A pass is followed by a rest of this many times its own length, so that storms cost a bounded
 share of the processor and arrive in batches."""
 _AT_ONCE = 256
+_TOLD_AT_ONCE = 16
+"""Additions and removals in one go; each costs the subscribers some work."""
 _MOST_NAMES = 10_000
 
 Key: TypeAlias = tuple[int, int]
@@ -101,7 +103,7 @@ class Namespaces:
         self,
         broker: Broker,
         *,
-        run_paths: Sequence[str] = ("/var/run/netns",),
+        run_paths: Sequence[str] = (),
         mono_s: Callable[[], float] = time.monotonic,
     ) -> None:
         own = os.stat("/proc/self/ns/net")
@@ -370,14 +372,18 @@ class Namespaces:
             return
         self._outdated = False
         there = self._there(self._mono_s())
-        for known in list(self._known.values()):
+        for number, known in enumerate(list(self._known.values())):
             found = there.get(known.key)
+            if self._known.get(known.key) is not known:
+                continue  # changed while others had their turn
             if found is not None:
                 self._update(known, found)
             elif certain:
                 self._remove(known)
             else:
                 self._unsure = self._outdated = True
+            if number % _TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
         await self._add(
             [
                 found
@@ -442,12 +448,14 @@ class Namespaces:
     async def _add(self, new: Sequence[Namespace]) -> None:
         for some in _requests(new):
             numbers = await self._broker.identify([namespace.ref for namespace in some])
-            for namespace, number in zip(some, numbers, strict=True):
+            for count, (namespace, number) in enumerate(zip(some, numbers, strict=True)):
                 if isinstance(number, str):
                     log.debug("%s: %s", namespace.path, number)
                     self._failed.add((namespace.key, namespace.path))
                 else:
                     self._insert(replace(namespace, nsid=None if number < 0 else number))
+                if count % _TOLD_AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
     async def _check_numbers(self) -> None:
         for some in _requests(list(self._known.values())):

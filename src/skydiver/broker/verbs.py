@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import struct
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fcntl import ioctl
 
 from skydiver.broker.processes import Processes
@@ -157,7 +157,9 @@ def netlink_socket(session: Session, arguments: Arguments, reply: Reply) -> None
     opened_socket = _socket_inside(session, reference, _open_netlink)
     try:
         if all_nsid:
-            opened_socket.setsockopt(_SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, 1)
+            # Without CAP_NET_BROADCAST it hears of the host alone; `missing` says so.
+            with suppress(PermissionError):
+                opened_socket.setsockopt(_SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, 1)
         if buffer:
             _set_receive_buffer(opened_socket, buffer)
         opened_socket.bind((0, groups))
@@ -234,8 +236,10 @@ def _number(session: Session, descriptor: int) -> int:
 
 def dump(session: Session, arguments: Arguments, reply: Reply) -> None:
     """Interfaces and addresses of namespaces, by the host's numbers (null = the host itself),
-    as netlink datagrams in a memory file, and how each namespace numbers the others."""
+    as netlink datagrams in a memory file, and how each namespace numbers the others. With
+    `links_only` only the interfaces, for their counters."""
     nsids = arguments.several("nsids")
+    links_only = arguments.boolean("links_only")
     arguments.end()
     if not all(nsid is None or (type(nsid) is int and 0 <= nsid < 2**31) for nsid in nsids):
         raise Refused("nsids: expected numbers from 0, or null")
@@ -245,8 +249,9 @@ def dump(session: Session, arguments: Arguments, reply: Reply) -> None:
     for nsid in nsids:
         try:
             links = session.netlink.links(nsid)
-            addresses = session.netlink.addresses(nsid)
-            numbering = [] if nsid is None else session.netlink.numbering(nsid)
+            addresses = [] if links_only else session.netlink.addresses(nsid)
+            only_links = links_only or nsid is None
+            numbering = [] if only_links else session.netlink.numbering(nsid)
         except OSError as error:
             parts.append({"nsid": nsid, "error": _one_line(error)})
             continue
