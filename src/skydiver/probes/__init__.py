@@ -1,1 +1,7 @@
 """Shelf of topology sources: one module each."""
+
+ALWAYS = ("host", "netns", "netlink")
+"""Those that cannot be switched off, in the order of starting."""
+
+BUILTIN = (*ALWAYS,)
+"""The names that ``agent.topology.probes`` takes."""
