@@ -7,6 +7,8 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use crate::prefetch;
+
 const FEWEST_BITS: u32 = 6;
 
 /// Numbers by key.
@@ -76,19 +78,18 @@ impl Index {
         }
     }
 
-    /// A number that may be the one for `key`, from the first look only: enough to get its record
-    /// into the cache.
+    /// Has the first entry for `key` come into the cache.
+    #[inline]
+    pub fn prefetch(&self, key: u64) {
+        if let Some(entry) = self.entries.get(self.home(self.hash(key))) {
+            prefetch::soon(entry);
+        }
+    }
+
+    /// A number that may be the one for `key`.
     #[inline]
     pub fn guess(&self, key: u64) -> Option<u32> {
-        let hash = self.hash(key);
-        let place = self.home(hash);
-        let first = self.entry(place);
-        let entry = if first >> 32 == hash >> 32 {
-            first
-        } else {
-            self.entry(self.next(place))
-        };
-        (entry as u32).checked_sub(1)
+        self.find(key, |_| true)
     }
 
     /// Adds a number for a key that has none.

@@ -13,6 +13,7 @@ pub mod layers;
 pub mod netlink;
 pub mod packet;
 pub mod paths;
+pub mod prefetch;
 pub mod records;
 pub mod ring;
 pub mod schema;

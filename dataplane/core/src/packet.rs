@@ -184,7 +184,6 @@ impl SubPacket {
 #[derive(Debug, Clone)]
 pub struct Packet {
     layers: [Layer; MAX_LAYERS],
-    layer_count: usize,
     sub_packets: [SubPacket; MAX_SUB_PACKETS],
     sub_packet_count: usize,
     /// First network header of the whole frame.
@@ -199,7 +198,6 @@ impl Default for Packet {
     fn default() -> Self {
         Packet {
             layers: [Layer::Ethernet; MAX_LAYERS],
-            layer_count: 0,
             sub_packets: [SubPacket::EMPTY; MAX_SUB_PACKETS],
             sub_packet_count: 0,
             network: Network::None,
@@ -235,11 +233,12 @@ impl Packet {
         mpls_udp_port: Option<u16>,
     ) {
         let frame = frame.get(..MAX_HEADER_BYTES).unwrap_or(frame);
-        self.layer_count = 0;
-        self.sub_packet_count = 0;
         self.network = Network::None;
         self.transport = Transport::None;
-        self.failed = false;
+        let mut slots = self.sub_packets.iter_mut();
+        let Some(current) = slots.next() else {
+            return;
+        };
         let mut decoder = Decoder {
             frame,
             at: 0,
@@ -247,10 +246,17 @@ impl Packet {
             outer_bytes: outer_bytes(frame, wire_bytes, first),
             unseen: 0,
             mpls_udp_port,
-            current: SubPacket::EMPTY,
-            out: self,
+            current,
+            slots,
+            closed: 0,
+            layers: &mut self.layers,
+            layer_count: 0,
+            network: &mut self.network,
+            transport: &mut self.transport,
+            failed: false,
         };
         decoder.run(first);
+        (self.sub_packet_count, self.failed) = (decoder.closed, decoder.failed);
     }
 }
 
@@ -316,8 +322,15 @@ struct Decoder<'f, 'p> {
     /// Bytes of headers that are no layers (ERSPAN): lengths and offsets do not know of them.
     unseen: usize,
     mpls_udp_port: Option<u16>,
-    current: SubPacket,
-    out: &'p mut Packet,
+    /// Filled in place: a copy of what was just written would wait for it.
+    current: &'p mut SubPacket,
+    slots: std::slice::IterMut<'p, SubPacket>,
+    closed: usize,
+    layers: &'p mut [Layer; MAX_LAYERS],
+    layer_count: usize,
+    network: &'p mut Network,
+    transport: &'p mut Transport,
+    failed: bool,
 }
 
 impl Decoder<'_, '_> {
@@ -353,7 +366,7 @@ impl Decoder<'_, '_> {
                 Next::SctpChunk => self.sctp_chunk(),
                 Next::Done => break,
                 Next::Failed => {
-                    self.out.failed = true;
+                    self.failed = true;
                     break;
                 }
             };
@@ -365,45 +378,43 @@ impl Decoder<'_, '_> {
 
     fn begin(&mut self) {
         let begin = self.at.saturating_sub(self.unseen) as u32;
-        self.current = SubPacket {
+        *self.current = SubPacket {
             begin,
             bytes: self.outer_bytes.saturating_sub(begin),
-            first_layer: self.out.layer_count as u8,
+            first_layer: self.layer_count as u8,
             ..SubPacket::EMPTY
         };
     }
 
+    /// Layers of the current sub packet so far.
+    fn current_layers(&self) -> &[Layer] {
+        let first = usize::from(self.current.first_layer);
+        self.layers.get(first..self.layer_count).unwrap_or(&[])
+    }
+
     fn close(&mut self) {
-        let layers = self
-            .out
-            .layer_count
-            .saturating_sub(usize::from(self.current.first_layer));
-        if layers == 0 {
-            return;
-        }
-        self.current.layers = layers as u8;
-        match self.out.sub_packets.get_mut(self.out.sub_packet_count) {
-            Some(slot) => {
-                *slot = self.current;
-                self.out.sub_packet_count += 1;
-            }
-            None => self.out.failed = true,
-        }
+        self.current.layers = self.current_layers().len() as u8;
+        self.closed += 1;
     }
 
     /// The header before was a tunnel's.
     fn split(&mut self, next: Next) -> Next {
+        // Too deep: what is in there stays unseen.
+        let Some(slot) = self.slots.next() else {
+            return Next::Failed;
+        };
         self.close();
+        self.current = slot;
         self.begin();
         self.payload(next)
     }
 
     fn finish(&mut self) {
-        let nothing = self.out.layer_count == usize::from(self.current.first_layer);
-        if nothing && self.at < self.end {
-            self.out.failed = true;
+        if !self.current_layers().is_empty() {
+            self.close();
+        } else if self.at < self.end {
+            self.failed = true;
         }
-        self.close();
     }
 
     // Reading.
@@ -427,10 +438,10 @@ impl Decoder<'_, '_> {
     /// Notes a layer. False when there are too many.
     #[inline]
     fn add(&mut self, layer: Layer) -> bool {
-        match self.out.layers.get_mut(self.out.layer_count) {
+        match self.layers.get_mut(self.layer_count) {
             Some(slot) => {
                 *slot = layer;
-                self.out.layer_count += 1;
+                self.layer_count += 1;
                 true
             }
             None => false,
@@ -513,18 +524,12 @@ impl Decoder<'_, '_> {
             return Next::Failed;
         };
         let vlan = u64::from(u16::from_be_bytes([high, low]) & 0x0FFF);
-        let tags = self.current_layers(Layer::Dot1Q) as u32;
+        let layers = self.current_layers().iter();
+        let tags = layers.filter(|layer| **layer == Layer::Dot1Q).count() as u32;
         // The outermost tag is lowest; a sixth one finds no room in 64 bits.
         self.current.link_id |= vlan.checked_shl(12 * tags).unwrap_or(0);
         let kind = u16::from_be_bytes([kind_high, kind_low]);
         self.pass(Layer::Dot1Q, 4, Next::EtherType(kind))
-    }
-
-    fn current_layers(&self, layer: Layer) -> usize {
-        self.out
-            .layers
-            .get(usize::from(self.current.first_layer)..self.out.layer_count)
-            .map_or(0, |layers| layers.iter().filter(|l| **l == layer).count())
     }
 
     fn arp(&mut self) -> Next {
@@ -708,8 +713,8 @@ impl Decoder<'_, '_> {
         };
         let here = self.here();
         self.current.ipv4 = self.current.ipv4.or(here);
-        if self.out.network == Network::None {
-            self.out.network = Network::V4(here);
+        if *self.network == Network::None {
+            *self.network = Network::V4(here);
         }
         let available = self.rest().len();
         let total = match u16::from_be_bytes([header[2], header[3]]) {
@@ -743,8 +748,8 @@ impl Decoder<'_, '_> {
         };
         let here = self.here();
         self.current.ipv6 = self.current.ipv6.or(here);
-        if self.out.network == Network::None {
-            self.out.network = Network::V6(here);
+        if *self.network == Network::None {
+            *self.network = Network::V6(here);
         }
         if !self.add(Layer::IPv6) {
             return Next::Failed;
@@ -869,8 +874,8 @@ impl Decoder<'_, '_> {
         if bytes >= 4 {
             let here = self.here();
             self.current.tcp = self.current.tcp.or(here);
-            if self.out.transport == Transport::None {
-                self.out.transport = Transport::Tcp(here);
+            if *self.transport == Transport::None {
+                *self.transport = Transport::Tcp(here);
             }
         }
         if self.add(Layer::Tcp) && bytes >= 20 {
@@ -886,8 +891,8 @@ impl Decoder<'_, '_> {
         if self.rest().len() >= 4 {
             let here = self.here();
             self.current.udp = self.current.udp.or(here);
-            if self.out.transport == Transport::None {
-                self.out.transport = Transport::Udp(here);
+            if *self.transport == Transport::None {
+                *self.transport = Transport::Udp(here);
             }
         }
         let Some(header) = header else {
@@ -941,8 +946,8 @@ impl Decoder<'_, '_> {
         if bytes >= 4 {
             let here = self.here();
             self.current.sctp = self.current.sctp.or(here);
-            if self.out.transport == Transport::None {
-                self.out.transport = Transport::Sctp(here);
+            if *self.transport == Transport::None {
+                *self.transport = Transport::Sctp(here);
             }
         }
         if bytes < 12 {

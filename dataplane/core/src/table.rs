@@ -22,6 +22,7 @@ use crate::keys::{bytes_at, uuid, KeyInput, KeyMode, Way};
 use crate::layers::{FirstLayer, Layer};
 use crate::packet::{Network, Packet, SubPacket, Transport, MAX_LAYERS, MAX_SUB_PACKETS};
 use crate::paths::Paths;
+use crate::prefetch;
 use crate::records::Records;
 use crate::ring::Frame;
 use crate::wire::Writer;
@@ -217,9 +218,6 @@ impl Group {
                     place == 0,
                     settings.key_mode,
                 );
-                if depth == 0 {
-                    step.key = step.input.tracking();
-                }
                 parent = Some(self.used);
                 self.used += 1;
                 depth += 1;
@@ -230,33 +228,31 @@ impl Group {
         errors
     }
 
-    /// Second pass: have what the third will read come into the cache.
+    /// Second pass: hash, then have what the third will read come into the cache. What is loaded
+    /// is not used, and the loops around it are tight, so that all of it is waited for at once.
     fn prefetch(&mut self, depth: usize, flows: &Flows) {
-        if depth > 0 {
-            for place in 0..self.used {
-                let parent = match self.steps.get(place) {
-                    Some(step) if step.depth == depth => step.parent,
-                    _ => continue,
+        for place in 0..self.used {
+            let parent = match self.steps.get(place) {
+                Some(step) if step.depth == depth => step.parent,
+                _ => continue,
+            };
+            let outer = parent.and_then(|parent| self.steps.get(parent));
+            let outer = outer.map(|step| step.uuid);
+            if let Some(step) = self.steps.get_mut(place) {
+                step.key = match outer {
+                    Some(uuid) => step.input.key_inside(uuid),
+                    None => step.input.tracking(),
                 };
-                let outer = parent.and_then(|parent| self.steps.get(parent));
-                let outer = outer.map_or(0, |step| step.uuid);
-                if let Some(step) = self.steps.get_mut(place) {
-                    step.key = step.input.key_inside(outer);
-                }
+                flows.index.prefetch(step.key);
             }
         }
         let steps = self.steps.get_mut(..self.used).unwrap_or(&mut []);
         for step in steps.iter_mut().filter(|step| step.depth == depth) {
             step.guess = flows.index.guess(step.key);
-        }
-        let mut touched = 0;
-        for step in steps.iter().filter(|step| step.depth == depth) {
             if let Some(hot) = step.guess.and_then(|number| flows.hot.get(number)) {
-                touched ^= hot.key;
+                prefetch::soon(hot);
             }
         }
-        // Nothing depends on it, so the loads wait for memory all at once.
-        std::hint::black_box(touched);
     }
 
     /// Third pass: update the flows, making those that are new.
@@ -280,6 +276,7 @@ impl Group {
                 sub_packet,
                 input: &step.input,
                 key: step.key,
+                guess: step.guess,
                 way: step.way,
                 parent: parent.map(|step| step.uuid),
             };
@@ -298,6 +295,7 @@ struct Seen<'a> {
     sub_packet: &'a SubPacket,
     input: &'a KeyInput,
     key: u64,
+    guess: Option<u32>,
     way: Way,
     parent: Option<u64>,
 }
@@ -573,12 +571,13 @@ impl Flows {
     /// Accounts a sub packet; the number of the UUID of its flow.
     #[inline]
     fn account(&mut self, seen: &Seen<'_>) -> u64 {
-        let found = self.index.find(seen.key, |number| {
-            self.hot.get(number).is_some_and(|hot| hot.key == seen.key)
-        });
-        let number = match found {
+        let is_it = |number: &u32| self.hot.get(*number).is_some_and(|hot| hot.key == seen.key);
+        let number = match seen.guess.filter(is_it) {
             Some(number) => number,
-            None => self.begin(seen),
+            None => match self.index.find(seen.key, |number| is_it(&number)) {
+                Some(number) => number,
+                None => self.begin(seen),
+            },
         };
         let Some(hot) = self.hot.get_mut(number) else {
             return 0;
