@@ -10,6 +10,7 @@ from skydiver.filters.evaluate import (
     Predicate,
     compile_filter,
     compile_for,
+    field_test,
 )
 from skydiver.filters.integers import to_int
 from skydiver.filters.patterns import check_pattern
@@ -49,5 +50,6 @@ __all__ = [
     "compile_filter",
     "compile_for",
     "exists",
+    "field_test",
     "to_int",
 ]

@@ -60,6 +60,9 @@ Test: TypeAlias = Callable[[Any], bool]
 Access: TypeAlias = Callable[[str], Callable[[T], Any]]
 """From the name of a field to what reads it from an element."""
 
+Comparison: TypeAlias = Eq | Gt | Gte | Lt | Lte | Regex | IPv4Range
+"""Filters that look at the value under one key."""
+
 MAX_DEPTH = 200
 """Deeper trees are refused: they come from peers too, and would exhaust the stack."""
 
@@ -133,6 +136,11 @@ def _on_value(get: Callable[[T], Any], test: Test) -> Callable[[T], bool]:
     return holds
 
 
+def field_test(where: Comparison) -> Callable[[Any], bool]:
+    """The test of what a reader returned for the key of `where`."""
+    return _on_value(lambda value: value, value_test(where))
+
+
 def _any_member(values: Sequence[Any], test: Test) -> bool:
     for value in values:
         if isinstance(value, list | tuple):
@@ -143,7 +151,7 @@ def _any_member(values: Sequence[Any], test: Test) -> bool:
     return False
 
 
-def value_test(where: Eq | Gt | Gte | Lt | Lte | Regex | IPv4Range) -> Test:
+def value_test(where: Comparison) -> Test:
     """The test of one value that is neither missing nor a list."""
     match where:
         case Eq(_, value):

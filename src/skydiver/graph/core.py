@@ -12,9 +12,10 @@ from typing import Any, Protocol, TypeVar
 from weakref import ReferenceType, ref
 
 from skydiver.base.ids import EdgeID, NodeID
-from skydiver.filters import And, Eq, Filter, Or, compile_for, to_int
+from skydiver.filters import And, Eq, Filter, Or, to_int
 from skydiver.graph.elements import Edge, Element, Node
 from skydiver.graph.fields import edge_access, metadata_path, node_access
+from skydiver.graph.scan import scan
 from skydiver.graph.tables import Frozen, SetTable, Table, members
 from skydiver.graph.view import GraphView
 
@@ -139,14 +140,14 @@ class _Reader:
             yield from self._nodes.rows.values()
             return
         found = _candidates(where, self._nodes.rows, self._node_terms)
-        yield from filter(compile_for(where, node_access), found)
+        yield from scan(where, found, node_access)
 
     def edges(self, where: Filter | None = None) -> Iterator[Edge]:
         if where is None:
             yield from self._edges.rows.values()
             return
         found = _candidates(where, self._edges.rows, self._edge_terms)
-        yield from filter(compile_for(where, edge_access), found)
+        yield from scan(where, found, edge_access)
 
     def lookup(self, key: str, value: Any) -> Iterable[Node]:
         terms = self._node_terms.get(metadata_path(key))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from skydiver.base.clock import ClockMs
 from skydiver.base.ids import Origin
@@ -24,6 +25,15 @@ MAX_NESTED = 500
 """Events that listeners may have caused and that are not told yet."""
 
 
+@dataclass(slots=True, eq=False)
+class _Subscription:
+    listener: Listener
+
+
+def _ignore(event: GraphEvent) -> None:
+    """What an ended subscription does."""
+
+
 class Engine:
     """A core whose changes are told."""
 
@@ -35,7 +45,7 @@ class Engine:
         self.origin = origin
         self.clock_ms = clock_ms
         self._losses = losses
-        self._listeners: tuple[Listener, ...] = ()
+        self._subscriptions: tuple[_Subscription, ...] = ()
         self._followers: list[Listener] = []
         self._pending: deque[GraphEvent] = deque()
         self._telling = False
@@ -43,15 +53,15 @@ class Engine:
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Tell `listener` from now on, until what is returned is called."""
-
-        # A function of our own, so that the same listener can be there twice.
-        def tell(event: GraphEvent) -> None:
-            listener(event)
-
-        self._listeners = (*self._listeners, tell)
+        subscription = _Subscription(listener)
+        self._subscriptions = (*self._subscriptions, subscription)
 
         def unsubscribe() -> None:
-            self._listeners = tuple(other for other in self._listeners if other is not tell)
+            # Told nothing more even when this comes in the middle of telling.
+            subscription.listener = _ignore
+            self._subscriptions = tuple(
+                other for other in self._subscriptions if other is not subscription
+            )
 
         return unsubscribe
 
@@ -127,35 +137,31 @@ class Engine:
         self._emit(deleted(edge, at_ms, cause))
 
     def _emit(self, *events: GraphEvent) -> None:
-        self._pending.extend(events)
+        pending = self._pending
+        pending.extend(events)
         if self._telling:
             return
         self._telling = True
         try:
-            while self._pending:
-                self._tell(self._pending.popleft())
+            while pending:
+                self._tell(pending.popleft())
         finally:
             self._telling = False
 
     def _tell(self, event: GraphEvent) -> None:
         for follower in self._followers:
             follower(event)
-        if not self._listeners:
-            return
         self._listening = True
         try:
-            for listener in self._listeners:
-                self._tell_one(listener, event)
+            for subscription in self._subscriptions:
+                try:
+                    subscription.listener(event)
+                except Exception:
+                    # One part that fails must not keep the others from being told.
+                    log.exception("a listener failed on %s of %s", event.kind, event.after.id)
+                    self._losses.add("graph.listener", LossReason.FAILED)
         finally:
             self._listening = False
-
-    def _tell_one(self, listener: Listener, event: GraphEvent) -> None:
-        try:
-            listener(event)
-        except Exception:
-            # One part that fails must not keep the others from being told.
-            log.exception("a listener failed on %s of %s", event.kind, event.after.id)
-            self._losses.add("graph.listener", LossReason.FAILED)
 
 
 def deleted(element: Element, at_ms: int, cause: str) -> GraphEvent:
