@@ -80,7 +80,7 @@ impl Random {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        ((self.0 >> 32) * u64::from(below) >> 32) as u32
+        (((self.0 >> 32) * u64::from(below)) >> 32) as u32
     }
 }
 

@@ -2,12 +2,15 @@
 
 use pyo3::prelude::*;
 
+mod flow_table;
 mod netlink;
 
 #[pymodule]
 mod _native {
     use super::*;
 
+    #[pymodule_export]
+    use crate::flow_table::FlowTable;
     #[pymodule_export]
     use crate::netlink::decode_netlink;
 

@@ -1,0 +1,182 @@
+//! `FlowTable`, and the options that tables of captures have too.
+
+use std::collections::HashMap;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+use skydive_core::applications::Applications;
+use skydive_core::flow::Protocol;
+use skydive_core::keys::KeyMode;
+use skydive_core::layers::FirstLayer;
+use skydive_core::ring::Frame;
+use skydive_core::table::{FlowTable as Table, Settings, Stats};
+
+/// Most raw packets kept of a flow.
+const MOST_RAW_PACKETS: u32 = 10;
+
+/// The settings of a table from keyword arguments; those of `FlowTable` in the stub.
+pub fn settings(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
+    let mut settings = Settings::default();
+    let mut timeouts: HashMap<String, u64> = HashMap::new();
+    let mut ports: HashMap<String, HashMap<u16, String>> = HashMap::new();
+    for (name, value) in options.into_iter().flatten() {
+        let name = name.cast::<PyString>()?.to_cow()?;
+        match name.as_ref() {
+            "node_tid" => settings.node_tid = value.extract()?,
+            "capture_id" => settings.capture_id = value.extract()?,
+            "first_layer" => {
+                settings.first_layer = FirstLayer::of_encapsulation(value.extract()?);
+            }
+            "key_mode" => {
+                let mode: &str = value.extract()?;
+                settings.key_mode = KeyMode::of_name(mode).ok_or_else(|| {
+                    PyValueError::new_err(format!("key_mode is L2 or L3, not {mode:?}"))
+                })?;
+            }
+            "max_flows" => settings.max_flows = value.extract()?,
+            "raw_packet_limit" => {
+                settings.raw_packet_limit = value.extract()?;
+                if settings.raw_packet_limit > MOST_RAW_PACKETS {
+                    let message = format!("raw_packet_limit is at most {MOST_RAW_PACKETS}");
+                    return Err(PyValueError::new_err(message));
+                }
+            }
+            "extra_tcp_metric" => settings.extra_tcp_metric = value.extract()?,
+            "application_timeouts_ms" => timeouts = optional(&value)?,
+            "application_ports" => ports = optional(&value)?,
+            other => {
+                let message = format!("unexpected keyword argument '{other}'");
+                return Err(PyTypeError::new_err(message));
+            }
+        }
+    }
+    settings.applications = applications(&timeouts, &ports)?;
+    Ok(settings)
+}
+
+/// None is the same as nothing in it.
+fn optional<'py, T: Default + FromPyObjectOwned<'py>>(value: &Bound<'py, PyAny>) -> PyResult<T> {
+    if value.is_none() {
+        return Ok(T::default());
+    }
+    value.extract().map_err(Into::into)
+}
+
+fn applications(
+    timeouts: &HashMap<String, u64>,
+    ports: &HashMap<String, HashMap<u16, String>>,
+) -> PyResult<Applications> {
+    let mut applications = Applications::default();
+    for (protocol, names) in ports {
+        let protocol = match protocol.as_str() {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            other => {
+                let message = format!("application_ports is by tcp and udp, not {other:?}");
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        for (port, name) in names {
+            applications.name_port(protocol, *port, name);
+        }
+    }
+    for (name, timeout_ms) in timeouts {
+        applications.end_after(name, i64::try_from(*timeout_ms).unwrap_or(i64::MAX));
+    }
+    Ok(applications)
+}
+
+/// Runs `work` without the interpreter; a panic in it becomes a `RuntimeError`.
+pub fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    py.detach(|| catch_unwind(AssertUnwindSafe(work)))
+        .map_err(|panic| PyRuntimeError::new_err(panic_text(panic.as_ref())))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("a defect of the data plane: {}", text.unwrap_or_default())
+}
+
+/// Stats as a dict.
+pub fn stats_dict<'py>(py: Python<'py>, stats: Stats) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    out.set_item("flows", stats.flows)?;
+    out.set_item("packets", stats.packets)?;
+    out.set_item("decode_errors", stats.decode_errors)?;
+    out.set_item("evicted", stats.evicted)?;
+    out.set_item("memory_bytes", stats.memory_bytes)?;
+    Ok(out)
+}
+
+/// See the stub.
+#[pyclass(module = "skydiver.native", frozen)]
+pub struct FlowTable {
+    /// None once it panicked: what it held may be inconsistent.
+    table: Mutex<Option<Table>>,
+}
+
+impl FlowTable {
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Table) -> T + Send,
+    ) -> PyResult<T> {
+        let done = detached(py, || {
+            let mut held = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut table = held.take()?;
+            let done = work(&mut table);
+            *held = Some(table);
+            Some(done)
+        })?;
+        done.ok_or_else(|| PyRuntimeError::new_err("the flow table is lost to an earlier defect"))
+    }
+}
+
+#[pymethods]
+impl FlowTable {
+    #[new]
+    #[pyo3(signature = (**options))]
+    fn new(options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        Ok(FlowTable {
+            table: Mutex::new(Some(Table::new(settings(options)?))),
+        })
+    }
+
+    #[pyo3(signature = (frame, *, at_ns, wire_bytes = 0))]
+    fn feed(&self, py: Python<'_>, frame: &[u8], at_ns: i64, wire_bytes: u32) -> PyResult<()> {
+        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        let frame = Frame {
+            data: frame,
+            at_ns,
+            wire_bytes: if wire_bytes == 0 { length } else { wire_bytes },
+        };
+        self.with(py, |table| table.feed(&[frame]))
+    }
+
+    fn update<'py>(&self, py: Python<'py>, now_ms: i64) -> PyResult<Bound<'py, PyBytes>> {
+        let message = self.with(py, |table| table.update(now_ms))?;
+        Ok(PyBytes::new(py, &message))
+    }
+
+    fn expire<'py>(&self, py: Python<'py>, now_ms: i64) -> PyResult<Bound<'py, PyBytes>> {
+        let message = self.with(py, |table| table.expire(now_ms))?;
+        Ok(PyBytes::new(py, &message))
+    }
+
+    fn flush<'py>(&self, py: Python<'py>, now_ms: i64) -> PyResult<Bound<'py, PyBytes>> {
+        let _ = now_ms; // all flows end, however young
+        let message = self.with(py, Table::flush)?;
+        Ok(PyBytes::new(py, &message))
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.with(py, |table| table.stats())?;
+        stats_dict(py, stats)
+    }
+}
