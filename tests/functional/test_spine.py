@@ -218,8 +218,7 @@ def test_both_graphs_are_equal_again_after_a_kill(victim: str) -> None:
     with Running() as running, Lab("kill") as lab:
         running.seconds_until(lambda r: bool(r.query("G.V().Has('Type', 'host')")))
         choose = random.Random(victim)
-        time.sleep(10.5)  # young parts are not restarted: they would fail for ever
-        for round_number in range(2):
+        for round_number in range(4):
             pid = running.pids_of(victim)[0]
             with lab.batch():
                 for number in range(20):
@@ -241,4 +240,3 @@ def test_both_graphs_are_equal_again_after_a_kill(victim: str) -> None:
                 return here == there and found == wanted
 
             eventually(equal, f"equal graphs after a kill of the {victim}", limit_s=15)
-            time.sleep(11)

@@ -8,11 +8,12 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from skydiver.base.errors import ConfigError, Unavailable
@@ -22,7 +23,9 @@ READY_S = 30.0
 STOP_S = 10.0
 """How long a part may take to end after SIGTERM."""
 STEADY_S = 10.0
-"""A part that ran this long is started again when it dies; one that did not is an error."""
+"""A part that ran this long was well; one that did not is started again after a longer pause."""
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -37,10 +40,13 @@ class Part:
     environment: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
-    restarts: int = field(default=0)
+    pause_s: float = FIRST_PAUSE_S
+    restart_at: float | None = None
+    """Not None while it is down."""
 
     def start(self) -> None:
         self.started = time.monotonic()
+        self.restart_at = None
         self.process = subprocess.Popen(
             [sys.executable, "-m", "skydiver.cli", *self.arguments],
             env=dict(self.environment),
@@ -49,8 +55,19 @@ class Part:
             preexec_fn=_die_with_parent,
         )
 
-    def poll(self) -> int | None:
-        return self.process.poll() if self.process else None
+    def supervise(self) -> int | None:
+        """Start it again when it has ended and the pause is over; its status when it just ended."""
+        now = time.monotonic()
+        if self.restart_at is not None:
+            if now >= self.restart_at:
+                self.start()
+            return None
+        status = self.process.poll() if self.process else None
+        if status is not None:
+            well = now - self.started > STEADY_S
+            self.pause_s = FIRST_PAUSE_S if well else min(self.pause_s * 2, LONGEST_PAUSE_S)
+            self.restart_at = now + self.pause_s
+        return status
 
     def stop(self) -> None:
         if self.process is None or self.process.poll() is not None:
@@ -72,11 +89,11 @@ def run(
 ) -> int:
     """Run both parts until a signal; the exit status.
 
-    `global_options` (``--conf`` …) are passed on. A part that dies after it had been running is
-    started again; one that cannot start ends everything with its own error message.
+    `global_options` (``--conf`` …) are passed on. A part that dies is started again; one that
+    cannot start at all ends everything with its own error message.
     """
-    for part, (host, port) in (("analyzer", analyzer_address), ("agent", agent_address)):
-        _refuse_taken_port(part, host, port)
+    for name, (host, port) in (("analyzer", analyzer_address), ("agent", agent_address)):
+        _refuse_taken_port(name, host, port)
     analyzer_url = _url(analyzer_address)
     uid = [] if analyzer_uid is None else ["--analyzer-uid", str(analyzer_uid)]
     environment = os.environ | {"SKYDIVE_ANALYZERS": _authority(analyzer_address)}
@@ -99,19 +116,12 @@ def run(
         announced = False
         while not stopping:
             for part in parts:
-                status = part.poll()
+                status = part.supervise()
                 if status is None:
                     continue
-                if time.monotonic() - part.started < STEADY_S:
-                    print(f"skydive: the {part.name} ended with {_outcome(status)}", file=sys.stderr)
-                    return 1
-                part.restarts += 1
-                print(
-                    f"skydive: the {part.name} ended with {_outcome(status)}; "
-                    f"started again ({part.restarts} so far)",
-                    file=sys.stderr,
-                )
-                part.start()
+                print(f"skydive: the {part.name} ended with {_outcome(status)}", file=sys.stderr)
+                if not announced and status > 0:
+                    return 1  # it has said what is wrong, and would say it again
             if not announced:
                 announced = _announce(analyzer_address, analyzer_url)
                 if not announced and time.monotonic() > deadline:
@@ -128,15 +138,18 @@ def _announce(address: tuple[str, int], url: str) -> bool:
     """Print where to look and what is seen; False when it is too early."""
     try:
         kinds = _query(address, "G.V().Values('Type')")
+        interfaces = _query(address, "G.V().HasKey('IfIndex')")
+    except PermissionError:
+        print(f"Skydive is running: {url} (it asks for a user name and a password)")
     except (OSError, ValueError, http.client.HTTPException):
         return False
-    if "host" not in kinds:
-        return False
-    # The first dump of a host arrives as one message; what is there now is what there is.
-    namespaces = kinds.count("netns")
-    interfaces = len(_query(address, "G.V().HasKey('IfIndex')"))
-    print(f"Skydive is running: {url}")
-    print(f"It sees {_plural(namespaces, 'namespace')}, {_plural(interfaces, 'interface')}.")
+    else:
+        if "host" not in kinds:
+            return False
+        # The agent sends the host as one message once it has seen it all.
+        namespaces = _plural(kinds.count("netns"), "namespace")
+        print(f"Skydive is running: {url}")
+        print(f"It sees {namespaces}, {_plural(len(interfaces), 'interface')}.")
     print("Try, in a second terminal:")
     print("  skydive client query \"G.V().Has('Type', 'netns')\"")
     print("  skydive client status")
@@ -150,24 +163,25 @@ def _query(address: tuple[str, int], gremlin: str) -> list[Any]:
         connection.request("POST", "/api/topology", json.dumps({"GremlinQuery": gremlin}))
         answer = connection.getresponse()
         body = answer.read()
+        if answer.status in {401, 405}:
+            raise PermissionError("not without a password")
         if answer.status != 200:
             raise ValueError(f"HTTP {answer.status}")
-        result = json.loads(body)
+        result = json.loads(body) or []
         if not isinstance(result, list):
             raise ValueError("not a list")
         return result
 
 
 def _refuse_taken_port(part: str, host: str, port: int) -> None:
-    import socket
-
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
+            reason = (error.strerror or str(error)).lower()
             raise ConfigError(
-                f"the {part} cannot listen on {host}:{port}: {error.strerror.lower()}; "
+                f"the {part} cannot listen on {host}:{port}: {reason}; "
                 f"is Skydive running already? ({part}.listen sets another address)"
             ) from error
 
