@@ -1,0 +1,89 @@
+"""Reading what a request brings; all of it is hostile until it is read."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from skydiver.api.answers import failure
+from skydiver.base.errors import ProtocolError
+
+MAX_YAML_BYTES = 64 * 1024
+"""YAML is read by hand-written rules in Python, so a large one would stop the world."""
+
+_UNITS_NS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "μs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
+_PART = re.compile(r"([0-9]{0,18})(?:\.([0-9]{0,18}))?(ns|us|µs|μs|ms|s|m|h)")
+_LONGEST_NS = 2**63 - 1
+
+
+async def raw_body(request: web.Request) -> bytes:
+    """The bytes of the body; too many are refused by the server (413)."""
+    if "Content-Encoding" in request.headers:
+        raise failure(415, "compressed request bodies are not accepted")
+    return await request.read()
+
+
+def json_document(body: bytes) -> Any:
+    """The JSON value of `body`; `ProtocolError` says where it breaks."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ProtocolError(f"bad JSON: {error}") from error
+
+
+async def document(request: web.Request) -> Any:
+    """The body as JSON, or as YAML when it says so itself."""
+    body = await raw_body(request)
+    if request.headers.get("Content-Type") == "application/yaml":
+        return yaml_document(body)
+    return json_document(body)
+
+
+def yaml_document(body: bytes) -> Any:
+    """The YAML value of `body`; `ProtocolError` says where it breaks."""
+    import yaml
+
+    from skydiver.base.settings_files import shallow, yaml_loader
+
+    if len(body) > MAX_YAML_BYTES:
+        raise ProtocolError(f"YAML of {len(body)} bytes, expected at most {MAX_YAML_BYTES}")
+    try:
+        return yaml.load(shallow(body.decode()), Loader=yaml_loader())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ProtocolError(f"bad YAML: {error.problem}{place}") from error
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        raise ProtocolError(f"bad YAML: {getattr(error, 'reason', error)}") from error
+
+
+def duration_s(text: str) -> float:
+    """Seconds of a duration of Go: ``5000ms``, ``1m0s``, ``2h45m``; `ProtocolError` otherwise."""
+    rest = text[1:] if text[:1] in "+-" else text
+    if rest == "0":
+        return 0.0
+    total_ns, place = 0, 0
+    while place < len(rest):
+        part = _PART.match(rest, place)
+        if part is None or not (part[1] or part[2]):
+            break
+        whole, fraction, unit_ns = part[1] or "0", part[2] or "", _UNITS_NS[part[3]]
+        total_ns += int(whole) * unit_ns
+        if fraction:
+            total_ns += int(fraction) * unit_ns // 10 ** len(fraction)
+        place = part.end()
+    if not rest or place < len(rest) or total_ns > _LONGEST_NS:
+        raise ProtocolError(f"{text[:40]!r}, expected a duration like 5000ms, 1m30s or 2h")
+    return (-total_ns if text[0] == "-" else total_ns) / 1e9

@@ -1,0 +1,230 @@
+"""The web application: routes with their guards, what every answer shares, and listening.
+
+One thin middleware does what every request needs: an error becomes one line of text, large answers
+are compressed, other origins may read. Who may do what is decided by the route's guard, composed
+when the application is built, so that an API without authentication pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from skydiver.api.answers import compress, error_answer, failure, text_answer
+from skydiver.api.auth import Authenticator
+from skydiver.api.captures import Captures
+from skydiver.api.health import LoopLag
+from skydiver.api.login import Login
+from skydiver.api.metrics import Metrics
+from skydiver.api.openapi import Description
+from skydiver.api.origins import Origins, preflight
+from skydiver.api.routes import Handler, Route
+from skydiver.api.status import Service, Status
+from skydiver.api.topology import Topology
+from skydiver.base.errors import ConfigError, SkydiverError
+from skydiver.base.losses import Losses
+from skydiver.base.settings import Address, Settings
+from skydiver.flow import FlowSource
+from skydiver.graph import GraphView
+from skydiver.objects import ObjectStore
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_S = 75.0
+LINGER_S = 5.0
+"""How long the rest of a request that was refused is read, so that its sender hears why."""
+CLOSE_S = 1.0
+
+
+def build_app(
+    *,
+    service: Service,
+    settings: Settings,
+    view: Callable[[], GraphView],
+    authenticator: Authenticator,
+    losses: Losses,
+    status: Callable[[], Mapping[str, Any]],
+    missing: Callable[[], Sequence[str]] = tuple,
+    flows: FlowSource | None = None,
+    store: ObjectStore | None = None,
+    gauges: Mapping[str, Callable[[], float]] | None = None,
+    add_routes: Callable[[web.Application], None] | None = None,
+) -> web.Application:
+    """The application of an analyzer or an agent.
+
+    `view` gives the graph as it is now, `status` the parts of api.md §3.12 that are known outside
+    (hub, probes, captures), `missing` what this process lacks in words. `store` is where captures
+    are kept; without one (agents) there is no ``/api/capture``. `gauges` are further figures for
+    ``/metrics``, by full name. `add_routes` adds the WebSocket endpoints, which guard themselves.
+    """
+    lag = LoopLag()
+    topology = Topology(view, flows, "full" if service == "analyzer" else "core")
+    own = Status(service, settings, losses, status, missing)
+    routes = [
+        *own.routes(),
+        *topology.routes(),
+        *Login(authenticator).routes(),
+        *Metrics(view, losses, status, lag, gauges or {}).routes(),
+    ]
+    if store is not None:
+        mode = settings.flow.default_layer_key_mode
+        routes += Captures(store, topology, mode).routes()
+    routes += Description(service, routes).routes()
+    app = web.Application(middlewares=[_answer], client_max_size=settings.http.rest.max_body_bytes)
+    listen = (settings.analyzer if service == "analyzer" else settings.agent).listen
+    origins = Origins(settings.http.rest.allowed_origins, on_loopback=listen.loopback)
+    for route in routes:
+        app.router.add_route(route.method, route.path, _guarded(route, authenticator, origins))
+    if add_routes is not None:
+        add_routes(app)
+
+    async def watch_loop(_: web.Application) -> AsyncIterator[None]:
+        lag.start()
+        yield
+        lag.stop()
+
+    app.cleanup_ctx.append(watch_loop)
+    return app
+
+
+@asynccontextmanager
+async def serve(app: web.Application, listen: Address, *, key: str) -> AsyncIterator[Address]:
+    """Serve `app` until the block ends; gives the address, with the port that was found for 0.
+
+    `key` is the setting that names the address, for the message when it cannot be had.
+    """
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=CLOSE_S,
+        keepalive_timeout=KEEP_ALIVE_S,
+        lingering_time=LINGER_S,
+        # A small compressed body can stand for any amount of memory.
+        auto_decompress=False,
+        logger=_http_log(),
+    )
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, listen.host, listen.port).start()
+        except OSError as error:
+            # asyncio puts words of its own around those of the system.
+            reason = (error.strerror or str(error)).rpartition(": ")[2].lower()
+            raise ConfigError(f"{key}: cannot listen on {listen}: {reason}") from error
+        port = runner.addresses[0][1]
+        yield replace(listen, port=port)
+    finally:
+        await runner.cleanup()
+
+
+def refuse_exposure(
+    service: Service, settings: Settings, authenticators: Mapping[str, Authenticator]
+) -> None:
+    """Refuse to listen beyond this machine without authentication, unless that is asked for.
+
+    `authenticators` are by the setting that names each back end.
+    """
+    part = settings.analyzer if service == "analyzer" else settings.agent
+    if part.listen.loopback:
+        return
+    names = [key for key, authenticator in authenticators.items() if authenticator.open]
+    if not names:
+        return
+    what = f"{service}.listen is {part.listen}, which other machines reach without authentication"
+    if not part.auth.allow_unauthenticated:
+        raise ConfigError(
+            f"{what}; set {' and '.join(names)} to basic, or allow it with "
+            f"--allow-unauthenticated or {service}.auth.allow_unauthenticated: true"
+        )
+    log.warning("%s, as the settings allow", what)
+
+
+def _guarded(route: Route, authenticator: Authenticator, origins: Origins) -> Handler:
+    """The route's handler behind the checks that it needs, and no others."""
+    handler = route.handler
+    changes = route.permission is not None and route.permission[1] == "write"
+    if route.public or (authenticator.open and not changes):
+        return handler
+
+    async def guarded(request: web.Request) -> web.Response:
+        user = await authenticator.user(request)
+        if route.permission is not None and not user.may(*route.permission):
+            what, action = route.permission
+            raise failure(405, f"'{user.name}' has no '{action}' permission on '{what}'")
+        if changes and authenticator.open:
+            origins.refuse_foreign(request)
+        return await handler(request)
+
+    return guarded
+
+
+@web.middleware
+async def _answer(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    origin = request.headers.get("Origin")
+    if origin is not None and request.method == "OPTIONS":
+        return preflight(request)
+    try:
+        answer: web.StreamResponse = await handler(request)
+    except SkydiverError as error:
+        answer = error_answer(error)
+    except web.HTTPException as error:
+        answer = _from_exception(request, error)
+    if answer.prepared:
+        return answer  # a WebSocket that has ended
+    if origin is not None and "Access-Control-Allow-Origin" not in answer.headers:
+        answer.headers["Access-Control-Allow-Origin"] = "*"
+    if isinstance(answer, web.Response):
+        await compress(request, answer)
+    return answer
+
+
+def _from_exception(request: web.Request, error: web.HTTPException) -> web.Response:
+    """One line for what the router or a handler refuses."""
+    by_router = request.match_info.http_exception is not None
+    if by_router and error.status == 404:
+        path = request.path.rstrip("/")
+        if path != request.path and path in _exact_paths(request.app):
+            query = f"?{request.query_string}" if request.query_string else ""
+            return text_answer(301, headers={"Location": f"{path}{query}"})
+        return text_answer(404, "404 page not found")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allow = ", ".join(sorted(error.allowed_methods))
+        return text_answer(405, f"expected {allow}, got {request.method}", {"Allow": allow})
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        limit = request.client_max_size
+        return text_answer(413, f"body too large, expected at most {limit} bytes")
+    headers = {k: v for k, v in error.headers.items() if not k.startswith("Content-")}
+    return text_answer(error.status, error.text or "", headers)
+
+
+def _exact_paths(app: web.Application) -> frozenset[str]:
+    return frozenset(resource.canonical for resource in app.router.resources())
+
+
+def _http_log() -> logging.Logger:
+    """aiohttp's log, where a peer that does not speak HTTP is one line and not a stack."""
+    http_log = logging.getLogger("skydiver.api.http")
+    if not any(isinstance(each, _NoStack) for each in http_log.filters):
+        http_log.addFilter(_NoStack())
+    return http_log
+
+
+class _NoStack(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, (HttpProcessingError, asyncio.TimeoutError)):
+            reason = " ".join(str(error).split())[:200]
+            record.msg, record.args = f"{record.getMessage()}: {reason}", ()
+            record.exc_info = None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
