@@ -175,8 +175,10 @@ class Connection:
         """Queue `count` complete frames that were built before."""
         if self.ended:
             return
-        if (self._queued + count > self._settings.queue_size) or (
-            self._queued and self._queued_bytes + len(data) > self._settings.queue_bytes
+        # What waits already decides: a burst may be larger than the queue, and is no one's fault.
+        if (
+            self._queued >= self._settings.queue_size
+            or self._queued_bytes >= self._settings.queue_bytes
         ):
             self._losses.add(self._part, LossReason.QUEUE_FULL, self._queued + count)
             self.drop(f"does not keep up, {self._queued} messages are waiting for it")

@@ -1,0 +1,143 @@
+"""Flows of the whole network: every agent's live tables asked at once (api.md §2.15, flows.md §9).
+
+Filter, sort, dedup and limit go to the tables, which send only what can be in the answer; the lower
+bound of the range can be applied only to the merged answer. An agent that is slow, gone or speaks
+garbage costs its own part of the answer: it is named in `FlowAnswer.missing` and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import orjson
+
+from skydiver import native
+from skydiver.base.errors import ProtocolError, Unavailable
+from skydiver.base.losses import Losses, LossReason
+from skydiver.filters import And, Eq, Filter, Or
+from skydiver.flow.search import Flow, FlowAnswer, FlowSearch
+from skydiver.flow.wire import search_to_wire
+from skydiver.hub.connection import Connection
+from skydiver.hub.messages import Protocol
+from skydiver.hub.table_query import query_message, read_result
+
+log = logging.getLogger(__name__)
+
+PART = "hub.flows"
+"""Name in the loss counters."""
+
+_WORTH_A_THREAD = 64 * 1024
+
+
+class AgentFlows:
+    """The flow tables of the connected agents, as one `FlowSource`."""
+
+    def __init__(
+        self,
+        agents: Callable[[], Mapping[str, Connection]],
+        *,
+        expected: Callable[[str], bool],
+        losses: Losses,
+        timeout_s: float,
+    ) -> None:
+        """`expected` says whether a host that is not connected should have tables."""
+        self._agents = agents
+        self._expected = expected
+        self._losses = losses
+        self._timeout_s = timeout_s
+
+    async def search(
+        self, search: FlowSearch, *, tids_by_host: Mapping[str, Sequence[str]] | None = None
+    ) -> FlowAnswer:
+        """Flows that match; `tids_by_host` restricts to the tables of these nodes, None = all."""
+        agents = self._agents()
+        pushed = dataclasses.replace(search, first=0)
+        missing: list[str] = []
+        questions: dict[str, bytes] = {}
+        if tids_by_host is None:
+            questions = dict.fromkeys(agents, search_to_wire(pushed))
+        else:
+            for host, tids in tids_by_host.items():
+                if not host or not tids:
+                    continue
+                if host in agents:
+                    where = _of_nodes(tids, search.where)
+                    questions[host] = search_to_wire(dataclasses.replace(pushed, where=where))
+                elif self._expected(host):
+                    missing.append(host)
+        answers: dict[str, list[bytes]] = {}
+        async with asyncio.TaskGroup() as group:
+            for host, question in questions.items():
+                group.create_task(
+                    self._ask(agents[host], question, answers), name=f"flows of {host}"
+                )
+        flows, unreadable = await _merged(answers, search)
+        for host in unreadable:
+            self._losses.add(PART, LossReason.DECODE)
+            log.warning("agent %s: its flows cannot be read, left out of the answer", host)
+        missing += [host for host in questions if host not in answers or host in unreadable]
+        return FlowAnswer(flows, tuple(sorted(missing)))
+
+    async def _ask(
+        self, agent: Connection, question: bytes, answers: dict[str, list[bytes]]
+    ) -> None:
+        """Put the flow sets of one agent into `answers`, or nothing."""
+        host = agent.handshake.host_id
+        if agent.handshake.protocol is not Protocol.PROTOBUF:
+            log.warning("%s: connected with JSON, its flow tables cannot be asked", agent.name)
+            self._losses.add(PART, LossReason.INVALID)
+            return
+        try:
+            reply = await agent.request(query_message(question), timeout_s=self._timeout_s)
+            answers[host] = read_result(reply)
+        except Unavailable as error:
+            log.warning("%s; its flows are missing", error)
+            self._losses.add(PART, LossReason.TIMEOUT)
+        except ProtocolError as error:
+            log.warning("%s: %s; its flows are missing", agent.name, error)
+            self._losses.add(PART, LossReason.INVALID)
+
+
+def _of_nodes(tids: Sequence[str], where: Filter | None) -> Filter:
+    """Flows captured on one of these nodes, and matching `where`."""
+    nodes: Filter = Or(tuple(Eq("NodeTID", tid) for tid in tids))
+    return nodes if where is None else And((nodes, where))
+
+
+async def _merged(
+    answers: Mapping[str, Sequence[bytes]], search: FlowSearch
+) -> tuple[list[Flow], set[str]]:
+    """The flows of all answers as one, and the hosts whose sets are garbage."""
+    size = sum(len(flow_set) for sets in answers.values() for flow_set in sets)
+    if size > _WORTH_A_THREAD:
+        return await asyncio.to_thread(_merge, answers, search)
+    return _merge(answers, search)
+
+
+def _merge(
+    answers: Mapping[str, Sequence[bytes]], search: FlowSearch
+) -> tuple[list[Flow], set[str]]:
+    wire = search_to_wire(search)
+    everything = [flow_set for sets in answers.values() for flow_set in sets]
+    if not everything:
+        return [], set()
+    unreadable: set[str] = set()
+    try:
+        merged = native.merge_flow_sets(everything, wire)
+    except ValueError:
+        # One of them is garbage: find it, and answer with the others.
+        unreadable = {host for host, sets in answers.items() if not _readable(sets, wire)}
+        readable = [s for host, sets in answers.items() if host not in unreadable for s in sets]
+        merged = native.merge_flow_sets(readable, wire)
+    return orjson.loads(native.flow_set_json(merged)), unreadable
+
+
+def _readable(flow_sets: Sequence[bytes], wire: bytes) -> bool:
+    try:
+        native.merge_flow_sets(flow_sets, wire)
+    except ValueError:
+        return False
+    return True
