@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skydiver.base.errors import QueryError
@@ -102,6 +102,7 @@ SEARCHES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(FLOWS, max_size=5), max_size=4), SEARCHES)
 def test_asking_tables_one_by_one_is_asking_them_as_one(
     tables: list[list[Flow]], search: FlowSearch

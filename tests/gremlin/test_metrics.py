@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skydiver.base.errors import QueryError
@@ -104,6 +104,7 @@ def test_too_many_buckets_are_refused() -> None:
         aggregate(FLOW, [[flow_metric(7, 1, 20_000)]], bucket_ms=1000)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 10**9), st.integers(1, 500), st.integers(0, 300)).map(

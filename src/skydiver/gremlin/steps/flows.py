@@ -76,7 +76,9 @@ def _tids_by_host(nodes: Iterable[Node]) -> dict[str, list[str]]:
     """TIDs of the nodes that can be captured on, by the host that would have captured them."""
     found: dict[str, dict[str, None]] = {}
     for node in nodes:
-        tid = node.metadata.get("TID")
-        if isinstance(tid, str) and tid and node.metadata.get("Type") in CAPTURABLE_TYPES:
+        tid, type_ = node.metadata.get("TID"), node.metadata.get("Type")
+        if not isinstance(tid, str) or not isinstance(type_, str):
+            continue
+        if tid and type_ in CAPTURABLE_TYPES:
             found.setdefault(node.host, {})[tid] = None
     return {host: list(tids) for host, tids in found.items()}

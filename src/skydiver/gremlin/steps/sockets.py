@@ -53,9 +53,9 @@ def _by_connection(view: GraphView) -> dict[Connection, list[Socket]]:
             connection = (
                 str(socket.get("Protocol", "")),
                 _address(socket.get("LocalAddress")),
-                socket.get("LocalPort", 0),
+                _port(socket.get("LocalPort")),
                 _address(socket.get("RemoteAddress")),
-                socket.get("RemotePort", 0),
+                _port(socket.get("RemotePort")),
             )
             found.setdefault(connection, []).append(socket)
     return found
@@ -76,6 +76,10 @@ def _sockets(node: Node) -> Iterator[Socket]:
     sockets = node.metadata.get("Sockets")
     if isinstance(sockets, list):
         yield from (socket for socket in sockets if isinstance(socket, Mapping))
+
+
+def _port(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _address(text: Any) -> str:
