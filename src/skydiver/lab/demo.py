@@ -24,16 +24,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from skydiver.base.errors import SkydiverError, Unavailable
-from skydiver.lab.lab import Lab, Namespace, wait_until
+from skydiver.lab.lab import Lab, Namespace, Process, wait_until
 from skydiver.lab.record import RECORDS
 
 ANALYZER = ("127.0.0.1", 8082)
 WEB = "10.0.0.18"
+STOP_S = 25.0
+"""How long the analyzer and the agent may take to end in order."""
 
 COMMANDS = (
     ("""client query "G.V().Has('Type','netns')\"""", "the namespaces of this host"),
@@ -112,7 +114,7 @@ def main() -> int:
         with Lab("demo") as lab:
             at = build(lab)
             start_traffic(lab, at)
-            with analyzer(RECORDS) as child:
+            with analyzer(lab, RECORDS) as child:
                 seen = wait_seen(lab.prefix, len(at))
                 print(introduction(len(at), seen), flush=True)
                 stay(child)
@@ -125,7 +127,7 @@ def main() -> int:
 
 
 @contextmanager
-def analyzer(directory: Path) -> Iterator[subprocess.Popen[bytes] | None]:
+def analyzer(lab: Lab, directory: Path) -> Iterator[Process | None]:
     """The analyzer that runs already (None), or one started for the length of the demo."""
     if answers():
         print("using the skydive that runs already", flush=True)
@@ -133,26 +135,23 @@ def analyzer(directory: Path) -> Iterator[subprocess.Popen[bytes] | None]:
         return
     print("starting skydive allinone", flush=True)
     with (directory / "allinone.log").open("w+b") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "skydiver.cli", "allinone"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the demo, which then ends it in order
-        )
+        # As a process of the lab, so that it goes with it even when this program is killed.
+        command = [sys.executable, "-m", "skydiver.cli", "allinone"]
+        child = lab.spawn(lab.host, command, output=log, errors=subprocess.STDOUT)
         try:
-            wait_until(lambda: answers() or _ended(child, log), "an answer of skydive allinone",
-                       timeout_s=30, every_s=0.1)  # fmt: skip
+            wait_until(
+                lambda: answers() or _ended(child, log),
+                "an answer of skydive allinone",
+                timeout_s=30,
+                every_s=0.1,
+            )
             yield child
         except TimeoutError as error:
             raise Unavailable(f"{error}; see {log.name}") from error
         finally:
-            child.send_signal(signal.SIGINT)
-            try:
-                child.wait(10)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            child.popen.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                child.popen.wait(STOP_S)
 
 
 def answers() -> bool:
@@ -205,9 +204,9 @@ def introduction(namespaces: int, seen: int) -> str:
     return "\n".join([*lines, "", "Ctrl-C ends the traffic and removes the lab."])
 
 
-def stay(child: subprocess.Popen[bytes] | None) -> None:
+def stay(child: Process | None) -> None:
     """Until Ctrl-C, or the end of the analyzer that was started here."""
-    while child is None or child.poll() is None:
+    while child is None or child.running():
         time.sleep(0.5)
     raise Unavailable(f"skydive allinone ended by itself; see {RECORDS / 'allinone.log'}")
 
@@ -221,9 +220,9 @@ def _host_behind(
     lab.route(host, "default", via=gateway)
 
 
-def _ended(child: subprocess.Popen[bytes], log: IO[bytes]) -> bool:
+def _ended(child: Process, log: IO[bytes]) -> bool:
     """Raise with the last line that the child wrote, when it has ended."""
-    if child.poll() is None:
+    if child.running():
         return False
     log.seek(0)
     said = log.read().decode("utf-8", "replace").strip().splitlines() or ["nothing said"]

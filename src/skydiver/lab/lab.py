@@ -38,7 +38,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import IO, NoReturn, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 from skydiver.base.errors import Unavailable
 from skydiver.lab import traffic
@@ -146,6 +146,8 @@ class Lab:
         record, self._record = self._record, None
         if record is None:
             return
+        if self._terminated is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # already ending
         stop_processes(record.processes)
         for process in self._processes:
             process.stop()
@@ -392,7 +394,12 @@ class Lab:
         return done
 
     def spawn(
-        self, place: Namespace, argv: Sequence[str], *, output: int | IO[str] = subprocess.DEVNULL
+        self,
+        place: Namespace,
+        argv: Sequence[str],
+        *,
+        output: int | IO[Any] = subprocess.DEVNULL,
+        errors: int | IO[Any] = subprocess.DEVNULL,
     ) -> Process:
         """Start a command in a place; it ends with the lab at the latest."""
         self._flush(place)
@@ -400,7 +407,7 @@ class Lab:
             self.command(place, argv),
             stdin=subprocess.PIPE,
             stdout=output,
-            stderr=subprocess.DEVNULL,
+            stderr=errors,
             text=True,
             start_new_session=True,
         )
