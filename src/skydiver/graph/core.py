@@ -87,6 +87,20 @@ class Index:
         """Key of the top level of the metadata that it depends on; "" = of none."""
         self.sets: SetTable[str | int] = SetTable()
 
+    def insert(self, element: Element) -> None:
+        """File a new element."""
+        value = self._access(element)
+        if value is None:
+            return
+        if isinstance(value, str):
+            self.sets.add(value, element.id)
+            number = to_int(value)
+            if number is not None:
+                self.sets.add(number, element.id)
+            return
+        for term in _terms(value):
+            self.sets.add(term, element.id)
+
     def update(self, before: Element | None, after: Element | None) -> None:
         old = None if before is None else self._access(before)
         new = None if after is None else self._access(after)
@@ -279,7 +293,11 @@ class DictCore(_Reader):
     ) -> None:
         self._view = None
         self._nodes.writable()[after.id] = after
-        if touched is None or not self._node_roots.isdisjoint(touched):
+        if before is None:
+            for index in self._node_indexes:
+                if not index.root or index.root in after.metadata:
+                    index.insert(after)
+        elif touched is None or not self._node_roots.isdisjoint(touched):
             for index in self._node_indexes:
                 index.update(before, after)
 
