@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use crate::ring::{Filter, Frame, Geometry, Interface, Poller, Ring, RingError, Wake};
+use crate::table::FlowTable;
 
 /// Blocks read before others get their turn with the capture.
 const BLOCKS_PER_TURN: usize = 4;
@@ -31,6 +32,12 @@ const CLOSING_THREADS: usize = 16;
 pub trait Consumer: Send + 'static {
     /// Accounts some frames, in the order in which they were seen.
     fn feed(&mut self, frames: &[Frame<'_>]);
+}
+
+impl Consumer for FlowTable {
+    fn feed(&mut self, frames: &[Frame<'_>]) {
+        FlowTable::feed(self, frames);
+    }
 }
 
 /// Why a capture could not be started.

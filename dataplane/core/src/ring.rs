@@ -118,7 +118,10 @@ pub struct RingError {
 
 impl fmt::Display for RingError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.what, self.source)
+        let reason = self.source.to_string();
+        // The number follows in parentheses; it is in `source` for whoever wants it.
+        let reason = reason.split(" (os error").next().unwrap_or_default();
+        write!(out, "{}: {}", self.what, reason)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod capture_engine;
 mod flow_table;
 mod netlink;
 
@@ -10,7 +11,9 @@ mod _native {
     use super::*;
 
     #[pymodule_export]
-    use crate::flow_table::FlowTable;
+    use crate::capture_engine::CaptureEngine;
+    #[pymodule_export]
+    use crate::flow_table::{flow_message_json, flow_set_json, merge_flow_sets, FlowTable};
     #[pymodule_export]
     use crate::netlink::decode_netlink;
 

@@ -63,6 +63,7 @@ class CaptureEngine:
         *,
         ifindex: int,
         bpf: Sequence[tuple[int, int, int, int]] = (),
+        bpf_on_wire: bool = False,
         header_size: int = 256,
         node_tid: str = "",
         capture_id: str = "",
@@ -77,7 +78,9 @@ class CaptureEngine:
         """Take over `fd`, an unbound AF_PACKET/SOCK_RAW socket in the right namespace: set the
         filter and the ring, bind it to `ifindex`, serve it. Returns a handle. `OSError` when
         the kernel refuses or the budget is spent; the socket is closed then. Frames are cut to
-        `header_size` bytes; on loopback, what leaves is ignored, since it comes back."""
+        `header_size` bytes; on loopback, what leaves is ignored, since it comes back.
+        `bpf_on_wire`: the filter looks at VLAN tags, which the kernel takes away before it filters,
+        so it runs here; ``packets`` then counts what it refused, too."""
 
     def stop(self, handle: int, now_ms: int) -> tuple[bytes, dict[str, Any]]:
         """Close the ring at once, after reading what the kernel had taken in: its last flows, as a
