@@ -22,6 +22,7 @@ use crate::keys::{bytes_at, uuid, KeyInput, KeyMode, Way};
 use crate::layers::{FirstLayer, Layer};
 use crate::packet::{Network, Packet, SubPacket, Transport, MAX_LAYERS, MAX_SUB_PACKETS};
 use crate::paths::Paths;
+use crate::pcap::{self, FileError};
 use crate::prefetch;
 use crate::records::Records;
 use crate::ring::Frame;
@@ -29,6 +30,9 @@ use crate::wire::Writer;
 
 /// Packets that are taken together.
 const GROUP: usize = 16;
+
+/// Packets of a file that are handed over together.
+const FILE_BATCH: usize = 64;
 
 /// A finished flow stays this long after its last packet.
 const HOLD_MS: i64 = 15_000;
@@ -163,6 +167,49 @@ impl FlowTable {
                 self.group.prefetch(depth, &self.flows);
                 self.group.account(depth, frames, &mut self.flows);
             }
+        }
+    }
+
+    /// Accounts the packets of a pcap or pcapng file; how many. What comes before an error in it
+    /// is accounted.
+    pub fn feed_file(&mut self, file: &[u8]) -> Result<u64, FileError> {
+        let mut frames: Vec<Frame<'_>> = Vec::with_capacity(FILE_BATCH);
+        let mut decoders = None;
+        let mut packets = 0;
+        let mut failed = None;
+        for record in pcap::Records::new(file)? {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            };
+            let Some(first) = FirstLayer::of_link_type(record.link_type) else {
+                let number = record.link_type;
+                failed = Some(FileError::LinkType { number, packets });
+                break;
+            };
+            // Interfaces of one file may be of several kinds.
+            if decoders != Some(first) || frames.len() == FILE_BATCH {
+                if let Some(before) = decoders.replace(first) {
+                    self.feed_from(before, &frames);
+                }
+                frames.clear();
+            }
+            frames.push(Frame {
+                data: record.data,
+                at_ns: record.at_ns,
+                wire_bytes: record.wire_bytes,
+            });
+            packets += 1;
+        }
+        if let Some(first) = decoders {
+            self.feed_from(first, &frames);
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(packets),
         }
     }
 

@@ -9,10 +9,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use skydive_core::applications::Applications;
 use skydive_core::flow::Protocol;
+use skydive_core::json;
 use skydive_core::keys::KeyMode;
 use skydive_core::layers::FirstLayer;
+use skydive_core::merge::merge;
+use skydive_core::query::Search;
 use skydive_core::ring::Frame;
 use skydive_core::table::{FlowTable as Table, Settings, Stats};
+use skydive_core::wire::Malformed;
 
 /// Most raw packets kept of a flow.
 const MOST_RAW_PACKETS: u32 = 10;
@@ -103,6 +107,42 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     format!("a defect of the data plane: {}", text.unwrap_or_default())
 }
 
+/// A serialized `filters.SearchQuery`, ready to be run.
+pub fn parse_search(search: &[u8]) -> PyResult<Search> {
+    Search::parse(search).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// See the stub.
+#[pyfunction]
+pub fn merge_flow_sets<'py>(
+    py: Python<'py>,
+    flow_sets: Vec<Bound<'py, PyBytes>>,
+    search: &[u8],
+) -> PyResult<Bound<'py, PyBytes>> {
+    let search = parse_search(search)?;
+    let parts: Vec<&[u8]> = flow_sets.iter().map(|part| part.as_bytes()).collect();
+    let merged = detached(py, || merge(&parts, &search))?.map_err(malformed)?;
+    Ok(PyBytes::new(py, &merged))
+}
+
+/// See the stub.
+#[pyfunction]
+pub fn flow_set_json<'py>(py: Python<'py>, flow_set: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let text = detached(py, || json::flows(flow_set))?.map_err(malformed)?;
+    Ok(PyBytes::new(py, &text))
+}
+
+/// See the stub.
+#[pyfunction]
+pub fn flow_message_json<'py>(py: Python<'py>, message: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    // Both hold their flows as member 1.
+    flow_set_json(py, message)
+}
+
+fn malformed(error: Malformed) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
 /// Stats as a dict.
 pub fn stats_dict<'py>(py: Python<'py>, stats: Stats) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
@@ -157,6 +197,17 @@ impl FlowTable {
             wire_bytes: if wire_bytes == 0 { length } else { wire_bytes },
         };
         self.with(py, |table| table.feed(&[frame]))
+    }
+
+    fn feed_pcap(&self, py: Python<'_>, data: &[u8]) -> PyResult<u64> {
+        self.with(py, |table| table.feed_file(data))?
+            .map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    fn query<'py>(&self, py: Python<'py>, search: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let search = parse_search(search)?;
+        let flow_set = self.with(py, |table| search.run(table.flows()))?;
+        Ok(PyBytes::new(py, &flow_set))
     }
 
     fn update<'py>(&self, py: Python<'py>, now_ms: i64) -> PyResult<Bound<'py, PyBytes>> {
