@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -171,3 +172,56 @@ async def test_a_large_answer_is_the_same_as_many_small_ones(api: Api) -> None:
     graph: list[dict[str, Any]] = (await api.query("G")).json
     assert graph[0]["Nodes"] == everything.json
     assert (await api.ask("GET", "/api/topology")).json == graph[0]
+
+
+def enlarge(api: Api, count: int = 3_000) -> None:
+    """Make answers that leave in several blocks."""
+    source = api.graph.owned_by("large")
+    for number in range(count):
+        metadata = {"Name": f"n{number}", "Type": "device", "Note": "x" * 500}
+        source.upsert(NodeSpec(NodeID(f"n{number}"), metadata))
+
+
+@pytest.mark.parametrize(("encoding", "bits"), [("gzip", 31), ("deflate", 15)])
+async def test_a_large_answer_is_compressed_on_its_way(api: Api, encoding: str, bits: int) -> None:
+    """With all the headers of a small one, also for pages of other origins."""
+    enlarge(api)
+    plain = await api.query("G.V()")
+    packed = await api.query(
+        "G.V()", **{"Accept-Encoding": encoding, "Origin": "http://ui.example"}
+    )
+    assert packed.header("Content-Encoding") == encoding
+    assert packed.header("Content-Type") == "application/json; charset=UTF-8"
+    assert packed.header("Access-Control-Allow-Origin") == "*"
+    assert zlib.decompress(packed.body, bits) == plain.body
+
+
+async def test_a_client_of_http_1_0_gets_large_answers_too(api: Api) -> None:
+    """It knows no chunks: the end of the connection is the end of the answer."""
+    enlarge(api)
+    expected = (await api.query("G.V()")).body
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    body = b'{"GremlinQuery": "G.V()"}'
+    writer.write(b"POST /api/topology HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200")
+    assert content == expected
+    writer.close()
+
+
+async def test_a_client_that_stops_reading_a_large_answer_harms_nobody(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither while it is slow nor when it goes away in the middle."""
+    enlarge(api, 20_000)
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port, limit=1)
+    body = b'{"GremlinQuery": "G.V()"}'
+    writer.write(
+        b"POST /api/topology HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
+        % (len(body), body)
+    )
+    await reader.readexactly(1)
+    assert (await api.query("G.V().Count()")).json == 20_004
+    writer.transport.abort()
+    assert (await api.query("G.V().Count()")).json == 20_004
+    assert [record for record in caplog.records if record.exc_info] == []

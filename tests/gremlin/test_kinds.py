@@ -118,3 +118,16 @@ def test_results_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bounded(range(3)) == (0, 1, 2)
     with pytest.raises(QueryError, match="more than 3 results"):
         bounded(range(4))
+
+
+@pytest.mark.parametrize(
+    "query", ["G", "G.V()", "G.E()", "G.V().Has('x', 'y')", "G.Flows()", "G.V().Values('Name')"]
+)
+async def test_the_pieces_of_an_answer_are_the_answer(
+    query: str, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large answers leave in pieces; the bytes are the same."""
+    result = await parse(query).run(environment)
+    for size in (1, 2, 1_000):
+        monkeypatch.setattr(kinds_module, "PIECE", size)
+        assert b"".join(result.json_pieces()) == result.to_json()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -25,6 +26,8 @@ TEXT = "text/plain; charset=utf-8"
 COMPRESS_ABOVE = 1_400
 """Bytes; less fits one packet anyway."""
 IN_THREAD_ABOVE = 64 * 1024
+BLOCK = 128 * 1024
+"""Bytes of a large answer that are written in one go."""
 MAX_LINE = 2_000
 """Characters of an error; a query that is quoted in it may be long."""
 
@@ -39,10 +42,13 @@ def json_answer(value: Any, status: int = 200, *, newline: bool = True) -> web.R
 
 
 def body_answer(body: bytes, content_type: str, status: int = 200) -> web.Response:
-    """Bytes as they are. The type is not to be guessed: names in a topology may look like HTML."""
-    return web.Response(
-        body=body, status=status, headers={"Content-Type": content_type, **_NOSNIFF}
-    )
+    """Bytes as they are."""
+    return web.Response(body=body, status=status, headers=typed(content_type))
+
+
+def typed(content_type: str) -> dict[str, str]:
+    """Headers that say what a body is. Not to be guessed: names in it may look like HTML."""
+    return {"Content-Type": content_type, **_NOSNIFF}
 
 
 def text_answer(
@@ -93,26 +99,94 @@ def encoding_for(accept_encoding: str) -> str | None:
 
 
 async def compress(request: web.Request, answer: web.Response) -> None:
-    """Compress a large body if the client takes that; level 1, which a network does not notice."""
+    """Compress a large body if the client takes that."""
     body = answer.body
     if not isinstance(body, bytes) or len(body) <= COMPRESS_ABOVE:
         return
-    accepted = request.headers.get("Accept-Encoding")
-    encoding = encoding_for(accepted) if accepted else None
+    encoding = encoding_for(request.headers.get("Accept-Encoding", ""))
     if encoding is None:
         return
+    packer = _packer(encoding)
     if len(body) > IN_THREAD_ABOVE:
         # zlib lets the interpreter go while it works.
-        answer.body = await asyncio.to_thread(_compressed, body, encoding)
+        answer.body = await asyncio.to_thread(_packed, packer, body, last=True)
     else:
-        answer.body = _compressed(body, encoding)
+        answer.body = _packed(packer, body, last=True)
+    _say_encoding(answer, encoding)
+
+
+async def answer_in_pieces(
+    request: web.Request, pieces: Iterator[bytes], headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """An answer that may be large: it leaves while it is written.
+
+    Others have their turn in between, and what a slow client has not read yet is not even written,
+    so that a dump of the whole graph costs neither the loop nor memory.
+    """
+    blocks = _blocks(pieces)
+    first = await anext(blocks, b"")
+    second = await anext(blocks, b"")
+    if not second:
+        return web.Response(body=first, headers=headers)
+    answer = web.StreamResponse(headers=headers)
+    share(request, answer)
+    encoding = encoding_for(request.headers.get("Accept-Encoding", ""))
+    packer = None
+    if encoding is not None:
+        _say_encoding(answer, encoding)
+        packer = _packer(encoding)
+    with suppress(ConnectionError):  # it has left, and nobody needs to know
+        await answer.prepare(request)
+        for block in (first, second):
+            await _write(answer, block, packer)
+        async for block in blocks:
+            await _write(answer, block, packer)
+        if packer is not None:
+            await answer.write(packer.flush())
+        await answer.write_eof()
+    return answer
+
+
+def share(request: web.Request, answer: web.StreamResponse) -> None:
+    """Let pages of other origins read an answer."""
+    if "Origin" in request.headers and "Access-Control-Allow-Origin" not in answer.headers:
+        answer.headers["Access-Control-Allow-Origin"] = "*"
+
+
+async def _blocks(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Pieces together in blocks of some size, the loop running in between."""
+    block: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        block.append(piece)
+        size += len(piece)
+        if size >= BLOCK:
+            yield b"".join(block)
+            block, size = [], 0
+            await asyncio.sleep(0)
+    if block:
+        yield b"".join(block)
+
+
+async def _write(answer: web.StreamResponse, block: bytes, packer: zlib._Compress | None) -> None:
+    if packer is not None:
+        block = await asyncio.to_thread(_packed, packer, block)
+    if block:
+        await answer.write(block)
+
+
+def _packer(encoding: str) -> zlib._Compress:
+    """Level 1: the others save a network little and cost the caller much."""
+    return zlib.compressobj(1, zlib.DEFLATED, 31 if encoding == "gzip" else 15)
+
+
+def _packed(packer: zlib._Compress, data: bytes, *, last: bool = False) -> bytes:
+    return packer.compress(data) + packer.flush() if last else packer.compress(data)
+
+
+def _say_encoding(answer: web.StreamResponse, encoding: str) -> None:
     answer.headers["Content-Encoding"] = encoding
     answer.headers["Vary"] = "Accept-Encoding"
-
-
-def _compressed(body: bytes, encoding: str) -> bytes:
-    packer = zlib.compressobj(1, zlib.DEFLATED, 31 if encoding == "gzip" else 15)
-    return packer.compress(body) + packer.flush()
 
 
 class NotPermitted(web.HTTPClientError):

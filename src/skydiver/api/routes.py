@@ -12,7 +12,7 @@ from skydiver.api.access import Action
 
 Permission: TypeAlias = tuple[str, Action]
 """Object and action."""
-Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)

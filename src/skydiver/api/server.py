@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from skydiver.api.answers import compress, error_answer, failure, text_answer
+from skydiver.api.answers import compress, error_answer, failure, share, text_answer
 from skydiver.api.auth import Authenticator
 from skydiver.api.captures import Captures
 from skydiver.api.health import LoopLag
@@ -154,7 +154,7 @@ def _guarded(route: Route, authenticator: Authenticator, origins: Origins) -> Ha
     if route.public or (authenticator.open and not changes):
         return handler
 
-    async def guarded(request: web.Request) -> web.Response:
+    async def guarded(request: web.Request) -> web.StreamResponse:
         user = await authenticator.user(request)
         if route.permission is not None and not user.may(*route.permission):
             what, action = route.permission
@@ -167,22 +167,18 @@ def _guarded(route: Route, authenticator: Authenticator, origins: Origins) -> Ha
 
 
 @web.middleware
-async def _answer(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    origin = request.headers.get("Origin")
-    if origin is not None and request.method == "OPTIONS":
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if request.method == "OPTIONS" and "Origin" in request.headers:
         return preflight(request)
     try:
-        answer: web.StreamResponse = await handler(request)
+        answer = await handler(request)
     except SkydiverError as error:
         answer = error_answer(error)
     except web.HTTPException as error:
         answer = _from_exception(request, error)
     if answer.prepared:
-        return answer  # a WebSocket that has ended
-    if origin is not None and "Access-Control-Allow-Origin" not in answer.headers:
-        answer.headers["Access-Control-Allow-Origin"] = "*"
+        return answer  # it has left already: a WebSocket, or something large
+    share(request, answer)
     if isinstance(answer, web.Response):
         await compress(request, answer)
     return answer

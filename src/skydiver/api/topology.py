@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from skydiver import gremlin
-from skydiver.api.answers import JSON, body_answer, failure, text_answer
+from skydiver.api.answers import JSON, answer_in_pieces, failure, typed
 from skydiver.api.bodies import json_document, raw_body
 from skydiver.api.models import Elements, TopologyQuery
 from skydiver.api.routes import Answer, Route
 from skydiver.base.errors import ProtocolError, QueryError
 from skydiver.flow import FlowSource
 from skydiver.graph import GraphView
-from skydiver.graph.wire import edge_json, node_json
+from skydiver.gremlin.kinds import graph_pieces
 
 DOT = "text/vnd.graphviz"
 PCAP = "application/vnd.tcpdump.pcap"
@@ -77,42 +77,41 @@ class Topology:
         """What a query reads now."""
         return gremlin.Environment(self._view(), self._flows)
 
-    async def _whole(self, request: web.Request) -> web.Response:
-        view = self._view()
-        elements = {
-            "Nodes": [node_json(node) for node in view.nodes()],
-            "Edges": [edge_json(edge) for edge in view.edges()],
-        }
-        return body_answer(orjson.dumps(elements, option=orjson.OPT_APPEND_NEWLINE), JSON)
+    async def _whole(self, request: web.Request) -> web.StreamResponse:
+        result = await self.parse("G").run(self.environment())
+        nodes, edges = result.graph()
+        return await answer_in_pieces(request, graph_pieces(nodes, edges), typed(JSON))
 
-    async def _query(self, request: web.Request) -> web.Response:
+    async def _query(self, request: web.Request) -> web.StreamResponse:
         text = query_text(await raw_body(request))
         if not text:
             return web.Response(status=204)
         result = await self.parse(text).run(self.environment())
         accept = request.headers.get("Accept", "")
+        if accept == PCAP:
+            raise _not_acceptable("Only RawPackets step result can be outputted as pcap")
         if accept == DOT:
             try:
-                answer = body_answer(result.to_dot().encode(), f"{DOT}; charset=UTF-8")
+                pieces = iter((result.to_dot().encode(),))
             except QueryError as error:
-                return text_answer(406, f"Error while encoding response: {error}")
-        elif accept == PCAP:
-            raise failure(
-                406,
-                "Error while encoding response: "
-                "Only RawPackets step result can be outputted as pcap",
-            )
+                raise _not_acceptable(str(error)) from error
+            content_type = DOT
         else:
+            pieces = result.json_pieces()
             # The type asked for is repeated, as clients expect, but only if it is JSON: a browser
             # that asks for HTML must not get names from a network as a page.
             content_type = accept if _JSON_TYPE.fullmatch(accept) else "application/json"
-            answer = body_answer(result.to_json() + b"\n", f"{content_type}; charset=UTF-8")
+        headers = typed(f"{content_type}; charset=UTF-8")
         if result.missing:
-            answer.headers["X-Skydive-Missing"] = ", ".join(result.missing)
-        return answer
+            headers["X-Skydive-Missing"] = ", ".join(result.missing)
+        return await answer_in_pieces(request, chain(pieces, (b"\n",)), headers)
 
     def _parse(self, text: str) -> gremlin.Query:
         return gremlin.parse(text, self._vocabulary)
+
+
+def _not_acceptable(reason: str) -> web.HTTPException:
+    return failure(406, f"Error while encoding response: {reason}")
 
 
 def query_text(body: bytes) -> str:

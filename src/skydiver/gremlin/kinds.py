@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
@@ -24,6 +24,10 @@ T = TypeVar("T")
 MAX_ITEMS = 2_000_000
 """Longest list a step may produce. Navigation does not de-duplicate, so a few steps over a well
 connected graph would otherwise fill any memory."""
+
+
+PIECE = 500
+"""Members of a list that are written in one go, about a millisecond."""
 
 
 def bounded(items: Iterable[T]) -> tuple[T, ...]:
@@ -52,12 +56,11 @@ class Result(ABC):
 
     def to_json(self) -> bytes:
         """The result as JSON, as the original answers it."""
-        document = self.document()
-        try:
-            return orjson.dumps(document)
-        except orjson.JSONEncodeError:
-            # Sums beyond 64 bits, and texts that are not UTF-8, which orjson refuses.
-            return json.dumps(document, separators=(",", ":")).encode()
+        return _json(self.document())
+
+    def json_pieces(self) -> Iterator[bytes]:
+        """The same in pieces, for who lets others have their turn while a large one is written."""
+        yield self.to_json()
 
     def to_dot(self) -> str:
         """The result as a Graphviz graph; only a graph can be."""
@@ -81,6 +84,11 @@ class GraphResult(Result):
     def document(self) -> Any:
         return [elements_json(*self.graph())]
 
+    def json_pieces(self) -> Iterator[bytes]:
+        yield b"["
+        yield from graph_pieces(*self.graph())
+        yield b"]"
+
     def to_dot(self) -> str:
         return dot(*self.graph())
 
@@ -96,6 +104,9 @@ class NodeList(Result):
     def document(self) -> Any:
         return [node_json(node) for node in self.items]
 
+    def json_pieces(self) -> Iterator[bytes]:
+        return _list_pieces(self.items, node_json)
+
     def nodes(self) -> Sequence[Node]:
         return self.items
 
@@ -107,6 +118,9 @@ class EdgeList(Result):
 
     def document(self) -> Any:
         return [edge_json(edge) for edge in self.items]
+
+    def json_pieces(self) -> Iterator[bytes]:
+        return _list_pieces(self.items, edge_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +159,9 @@ class FlowList(Result):
 
     def document(self) -> Any:
         return list(self.items)
+
+    def json_pieces(self) -> Iterator[bytes]:
+        return _list_pieces(self.items, lambda flow: flow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +209,32 @@ class NextHops(Result):
 
     def document(self) -> Any:
         return _one_map(self.hops)
+
+
+def _json(document: Any) -> bytes:
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        # Sums beyond 64 bits, and texts that are not UTF-8, which orjson refuses.
+        return json.dumps(document, separators=(",", ":")).encode()
+
+
+def graph_pieces(nodes: Sequence[Node], edges: Sequence[Edge]) -> Iterator[bytes]:
+    """A graph as its JSON object, in pieces."""
+    yield b'{"Nodes":'
+    yield from _list_pieces(nodes, node_json)
+    yield b',"Edges":'
+    yield from _list_pieces(edges, edge_json)
+    yield b"}"
+
+
+def _list_pieces(items: Sequence[T], document: Callable[[T], Any]) -> Iterator[bytes]:
+    """A list as JSON, `PIECE` members at a time."""
+    yield b"["
+    for start in range(0, len(items), PIECE):
+        members = _json([document(item) for item in items[start : start + PIECE]])[1:-1]
+        yield b"," + members if start else members
+    yield b"]"
 
 
 def _one_map(members: Mapping[str, Any]) -> list[Mapping[str, Any]]:
