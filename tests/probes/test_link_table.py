@@ -270,6 +270,38 @@ def test_when_one_end_moves_the_other_one_follows(watched: Watched) -> None:
     assert watched.table.doubtful() == set()
 
 
+def test_the_last_words_of_an_end_do_not_steal_the_peer_of_another(watched: Watched) -> None:
+    """When the namespace of its peer is ending, an event names the index but no namespace. The
+    index means something else here."""
+    watched.tell(HOST, link(2, "eth0"), veth(3, "a", 4), veth(4, "b", 3))
+    watched.dump(3, veth(3, "inner", 7, OWN), veth(2, "other", 8, OWN), numbering={0: OWN})
+    watched.tell(HOST, veth(7, "outer", 3, 3), veth(8, "second", 2, 3))
+    expected = {("b", "a", "veth"), ("outer", "inner", "veth"), ("second", "other", "veth")}
+    assert watched.edges() == expected
+    watched.tell(HOST, veth(7, "outer", 3), veth(8, "second", 2))
+    assert watched.edges() == expected
+    assert "PeerIfIndex" not in watched.metadata(HOST, 2)
+    assert watched.table.doubtful() == set()
+
+
+def test_a_new_pair_is_linked_although_its_first_end_has_no_peer_yet(watched: Watched) -> None:
+    """The kernel registers one end, tells of it, and then the other."""
+    watched.tell(HOST, veth(4, "first", 0), veth(5, "second", 4))
+    assert watched.edges() == {("second", "first", "veth")}
+
+
+def test_an_end_that_comes_home_under_another_index_is_asked_about(watched: Watched) -> None:
+    """The end that stayed still names the old index, so neither can be taken by its word."""
+    watched.dump(3, numbering={0: OWN})
+    watched.dump(HOST, veth(7, "stays", 2, 3))
+    watched.tell(3, veth(2, "moves", 7, 0))
+    watched.tell(3, gone(2))
+    watched.tell(HOST, veth(9, "moves", 7))
+    assert watched.table.doubtful() == {HOST}
+    watched.dump(HOST, veth(7, "stays", 9), veth(9, "moves", 7))
+    assert watched.edges() == {("moves", "stays", "veth")}
+
+
 def test_an_end_whose_partner_vanished_is_asked_again(watched: Watched) -> None:
     """Its partner may be in a namespace that was not heard of yet."""
     watched.dump(3, veth(2, "inner", 7, OWN), numbering={0: OWN})

@@ -252,8 +252,12 @@ class LinkTable:
         """Work out what IFLA_LINK leads to."""
         target = self._target(space, link.message, dumped=dumped)
         if link.message["kind_name"] == "veth":
-            if target is not None:
+            if target is None:
+                return
+            if dumped or self._is_plausible(link, target):
                 self._pair(link.key, target)
+            else:
+                self._orphans[link.key] = None
             return
         self._rest_on(link, target)
         if target is not None:
@@ -273,6 +277,23 @@ class LinkTable:
                 self._wanted[space.nsid] = None
                 return None
         return HOST if number == self._own_nsid else number, message["link"]
+
+    def _is_plausible(self, link: Link, target: LinkKey) -> bool:
+        """Whether an event that names no other namespace can be taken by its word.
+
+        It also names none when that is about to end: the last words of the host's end of a veth
+        would then make a pair with whatever has that index here.
+        """
+        other = self._link(target)
+        if link.message["link_netnsid"] is not None or other is None:
+            return True
+        claim = other.message
+        if claim["kind_name"] != "veth":
+            return False
+        # The first end of a new pair is told before it has a peer.
+        return claim["link"] == 0 or (
+            claim["link"] == link.key[1] and claim["link_netnsid"] is None
+        )
 
     def _pair(self, end: LinkKey, other: LinkKey) -> None:
         """Two ends of a veth belong together, and to no others."""
@@ -408,7 +429,7 @@ class LinkTable:
         if link.ipv6:
             metadata["IPV6"] = list(link.ipv6)
         peer = self._peers.get(link.key)
-        if peer is not None:
+        if peer is not None and link.message["kind_name"] == "veth":
             # Not of the message: it is old if the other end moved since.
             metadata["ParentIndex"] = metadata["PeerIfIndex"] = peer[1]
         if link.elsewhere is not None:

@@ -61,7 +61,7 @@ _QUIET_S = 0.02
 _SILENCE_S = 0.1
 """In a storm that never pauses the graph still learns something this often."""
 _DUMPED_AT_ONCE = 64
-_DUMP_AGAIN_S = 1.0
+_DUMP_AGAIN_S, _LONGEST_DUMP_AGAIN_S = 1.0, 60.0
 _DOUBT_S = 0.5
 """An interface may be without its peer for a moment, while that moves."""
 _MOST_WAITING = 20_000
@@ -101,6 +101,8 @@ class Follower:
         self._waiting: dict[int, list[Message]] = {}
         """Events of the namespaces that are being dumped."""
         self._to_dump: dict[int, None] = {}
+        self._failures: dict[int, int] = {}
+        """Dumps that failed in a row."""
         self._work = asyncio.Event()
         self._dropped = 0
         self._last_event_s = 0.0
@@ -155,6 +157,7 @@ class Follower:
         if namespace.nsid is not None:
             self._waiting.pop(namespace.nsid, None)
             self._to_dump.pop(namespace.nsid, None)
+            self._failures.pop(namespace.nsid, None)
             self._table.remove_space(namespace.nsid)
             self._turn_soon()
 
@@ -321,8 +324,11 @@ class Follower:
         at_ms = self._ctx.clock_ms()
         if part.error:
             log.debug("namespace %d: %s", nsid, part.error)
-            self._later(f"dump {nsid}", _DUMP_AGAIN_S, lambda: self._dump_again(nsid))
+            failures = self._failures[nsid] = self._failures.get(nsid, 0) + 1
+            delay_s = min(_DUMP_AGAIN_S * 2 ** (failures - 1), _LONGEST_DUMP_AGAIN_S)
+            self._later(f"dump {nsid}", delay_s, lambda: self._dump_again(nsid))
         else:
+            self._failures.pop(nsid, None)
             space.numbering = part.numbering
             addresses = [
                 message
