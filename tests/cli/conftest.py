@@ -25,6 +25,8 @@ class Analyzer:
     captures: dict[str, dict[str, Any]] = field(default_factory=dict)
     status: dict[str, Any] = field(default_factory=dict)
     password: str = ""
+    missing: str = ""
+    """Hosts whose flows are not in the answers."""
     seen: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
     """Method, path, headers and body of each request."""
     published: list[dict[str, Any]] = field(default_factory=list)
@@ -70,7 +72,8 @@ class Analyzer:
         answer = self.answers[gremlin]
         if isinstance(answer, bytes):
             return web.Response(body=answer, content_type=request.headers["Accept"])
-        return web.json_response(answer)
+        headers = {"X-Skydive-Missing": self.missing} if self.missing else {}
+        return web.json_response(answer, headers=headers)
 
     async def list_captures(self, request: web.Request) -> web.Response:
         return web.json_response(self.captures)

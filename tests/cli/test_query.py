@@ -80,6 +80,15 @@ def test_a_wrong_query_is_one_line_with_the_column(analyzer: Any, skydive: Any) 
     )  # fmt: skip
 
 
+def test_flows_that_are_missing_from_an_answer_are_said(analyzer: Any, skydive: Any) -> None:
+    """An empty answer must not look like an empty network."""
+    analyzer.answers["G.Flows()"] = []
+    analyzer.missing = "h2, h1"
+    done = skydive("client", "query", "G.Flows()", "--analyzer", analyzer.address)
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+    assert done.stderr == "skydive: flows of h1, h2 are missing from this answer\n"
+
+
 def test_nobody_at_the_address_is_one_line_with_what_to_start(skydive: Any) -> None:
     """The first mistake of every new user."""
     done = skydive("client", "query", "G", SKYDIVE_ANALYZER="127.0.0.1:1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from skydiver.cli.options import CONTEXT, ClientOptions, takes
 from skydiver.cli.output import (
     FORMAT_HELP,
     QueryFormat,
+    clean,
     console,
     print_json,
     wants_table,
@@ -54,3 +56,6 @@ def run_query(options: ClientOptions, gremlin: str, format_: QueryFormat | None)
                 show(client.lookup(gremlin), console(), Places(client))
             case _:
                 print_json(client.lookup(gremlin), tabs=True)
+        if client.missing:
+            hosts = ", ".join(map(clean, sorted(client.missing)))
+            print(f"skydive: flows of {hosts} are missing from this answer", file=sys.stderr)

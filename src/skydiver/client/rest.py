@@ -99,6 +99,8 @@ class Client:
     def __init__(self, access: Access) -> None:
         self.access = access
         self._connection: http.client.HTTPConnection | None = None
+        self.missing: set[str] = set()
+        """Hosts that did not answer in time, so that what came back is without their flows."""
 
     def __enter__(self) -> Client:
         return self
@@ -182,6 +184,8 @@ class Client:
             raise
         if not 200 <= response.status < 300:
             raise _refusal(what, where, response.status, response.reason, content)
+        if hosts := response.getheader("X-Skydive-Missing"):
+            self.missing.update(hosts.split(", "))
         return content
 
     def _object(

@@ -110,6 +110,8 @@ def start_traffic(lab: Lab, at: dict[str, Namespace]) -> None:
 
 def main() -> int:
     """Build the lab, print what to try, stay until Ctrl-C."""
+    # A shell starts what it puts in the background with this signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with Lab("demo") as lab:
             at = build(lab)
