@@ -32,6 +32,11 @@ def eventually(condition: Callable[[], Any], what: str, *, limit_s: float = 20) 
         time.sleep(0.1)
 
 
+def of_lab(lab: Lab, steps: str) -> str:
+    """A query from the lab's namespaces on; the host may have others."""
+    return f"G.V().Has('Type', 'netns', 'Name', Regex('{lab.prefix}-.*')).{steps}"
+
+
 @pytest.fixture(scope="module")
 def skydive() -> Iterator[Running]:
     with Running() as running:
@@ -48,7 +53,11 @@ def lab(skydive: Running) -> Iterator[tuple[Lab, dict[str, Namespace]]]:
         eventually(lambda: skydive.query(count) == len(at), "every namespace of the lab")
         eventually(
             lambda: (
-                len(skydive.query("G.V().Has('Name', 'br0').Out('Name', Regex('tap-.*'))")) == 4
+                skydive.query(
+                    f"G.V().Has('Name', '{at['switch'].full}').Out('Name', 'br0')"
+                    ".Out('Name', Regex('tap-.*')).Count()"
+                )
+                == 4
             ),
             "the ports of the bridge",
         )
@@ -67,12 +76,8 @@ def test_documented_queries_answer_on_a_real_host(
     ports = json.loads(
         skydive.client("topology", "query", "--gremlin", "G.V().Has('Name','br0').Out()").stdout
     )
-    assert {port["Metadata"]["Name"] for port in ports} == {
-        "tap-web",
-        "tap-desk",
-        "tap-router",
-        "tap-nat",
-    }
+    expected = {"tap-web", "tap-desk", "tap-router", "tap-nat"}
+    assert expected <= {port["Metadata"]["Name"] for port in ports}
     status = json.loads(skydive.client("status").stdout)
     assert status["Agents"]["lab"]["IsConnected"] is True
 
@@ -87,7 +92,7 @@ def test_a_request_is_followed_over_bridge_and_router(
             "capture",
             "create",
             "--gremlin",
-            "G.V().Has('Name', Regex('^tap.*|eth1'))",
+            of_lab(network, "Out('Name', Regex('^tap.*|eth1'))"),
             "--layer-key-mode",
             "L3",
         ).stdout
@@ -136,7 +141,12 @@ def test_a_request_is_followed_into_the_tunnel(
     network, at = lab
     created = json.loads(
         skydive.client(
-            "capture", "create", "--gremlin", "G.V().Has('Name', 'wan')", "--layer-key-mode", "L3"
+            "capture",
+            "create",
+            "--gremlin",
+            of_lab(network, "Out('Name', 'wan')"),
+            "--layer-key-mode",
+            "L3",
         ).stdout
     )
     try:

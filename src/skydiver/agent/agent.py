@@ -160,7 +160,7 @@ async def first_look(graph: Graph, namespaces: Namespaces) -> None:
     try:
         async with asyncio.timeout(FIRST_LOOK_S):
             await namespaces.listed()
-            while count != graph.node_count() or not any(graph.lookup("Type", NodeType.HOST)):
+            while count != graph.node_count() or not any(graph.lookup("Type", NodeType.HOST.value)):
                 count = graph.node_count()
                 await asyncio.sleep(LOOK_AGAIN_S)
     except TimeoutError:
