@@ -33,7 +33,6 @@ TESTED_ELSEWHERE = {
     "base/settings_reserved.py": "a table; tests/base/test_settings.py",
     "api/models.py": "types; tests/api/test_openapi.py",
     "api/routes.py": "plain data; tests/api/test_openapi.py",
-    "base/logging.py": "configuration of the standard library",
 }
 
 

@@ -13,9 +13,10 @@ import uvloop
 from skydiver import gremlin
 from skydiver.analyzer import privileges
 from skydiver.api.auth import authenticator, cluster_authenticator, websocket_guard
+from skydiver.api.captures import check_bpf
 from skydiver.api.server import build_app, refuse_exposure, serve
-from skydiver.base.errors import QueryError
-from skydiver.base.ids import Origin, random_id
+from skydiver.base.errors import ConfigError, ProtocolError, QueryError
+from skydiver.base.ids import Origin
 from skydiver.base.losses import Losses
 from skydiver.base.settings import Settings
 from skydiver.base.tasks import until_signal
@@ -23,7 +24,7 @@ from skydiver.graph import Graph, Node
 from skydiver.hub.ondemand import CaptureController
 from skydiver.hub.server import Hub
 from skydiver.hub.settings import HubSettings
-from skydiver.objects import Capture, Conflict, ObjectStore
+from skydiver.objects import CaptureChecks, Conflict, ObjectStore, new_capture
 from skydiver.storage.sqlite import SqliteObjectStore
 
 log = logging.getLogger(__name__)
@@ -123,13 +124,19 @@ async def create_startup_capture(store: ObjectStore, settings: Settings) -> None
     startup = settings.analyzer.startup
     if not startup.capture_gremlin:
         return
-    gremlin.parse(startup.capture_gremlin)
-    capture = Capture(
-        uuid=random_id(),
-        gremlin_query=startup.capture_gremlin,
-        bpf_filter=startup.capture_bpf,
-        type=startup.capture_type,
-    )
+    document = {
+        "GremlinQuery": startup.capture_gremlin,
+        "BPFFilter": startup.capture_bpf,
+        "Type": startup.capture_type,
+    }
+    try:
+        capture = await new_capture(
+            document,
+            CaptureChecks(gremlin.parse, check_bpf),
+            layer_key_mode=settings.flow.default_layer_key_mode,
+        )
+    except (ProtocolError, QueryError) as error:
+        raise ConfigError(f"analyzer.startup: {error}") from error
     try:
         await store.create(capture)
     except Conflict:

@@ -11,9 +11,6 @@ from aiohttp import web
 from skydiver.api.answers import failure
 from skydiver.base.errors import ProtocolError
 
-MAX_YAML_BYTES = 64 * 1024
-"""YAML is read by hand-written rules in Python, so a large one would stop the world."""
-
 _UNITS_NS = {
     "ns": 1,
     "us": 1_000,
@@ -47,26 +44,10 @@ async def document(request: web.Request) -> Any:
     """The body as JSON, or as YAML when it says so itself."""
     body = await raw_body(request)
     if request.headers.get("Content-Type") == "application/yaml":
+        from skydiver.api.yaml_body import yaml_document  # rarely needed, and slow to load
+
         return yaml_document(body)
     return json_document(body)
-
-
-def yaml_document(body: bytes) -> Any:
-    """The YAML value of `body`; `ProtocolError` says where it breaks."""
-    import yaml
-
-    from skydiver.base.settings_files import shallow, yaml_loader
-
-    if len(body) > MAX_YAML_BYTES:
-        raise ProtocolError(f"YAML of {len(body)} bytes, expected at most {MAX_YAML_BYTES}")
-    try:
-        return yaml.load(shallow(body.decode()), Loader=yaml_loader())
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise ProtocolError(f"bad YAML: {error.problem}{place}") from error
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        raise ProtocolError(f"bad YAML: {getattr(error, 'reason', error)}") from error
 
 
 def duration_s(text: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -22,6 +23,9 @@ from skydiver.objects import Capture, CaptureChecks, ObjectStore, new_capture
 
 log = logging.getLogger(__name__)
 
+_filters = ThreadPoolExecutor(1, "filters")
+"""One at a time, since older versions of libpcap share their parser between threads, and apart from
+others' threads, since a host name in a filter is looked up."""
 _READ: Permission = ("capture", "read")
 _WRITE: Permission = ("capture", "write")
 _TTL = {
@@ -37,8 +41,7 @@ class Captures:
         self._store = store
         self._topology = topology
         self._layer_key_mode = layer_key_mode
-        self._checks = CaptureChecks(topology.parse, self._check_bpf)
-        self._bpf_turn = asyncio.Lock()
+        self._checks = CaptureChecks(topology.parse, check_bpf)
 
     def routes(self) -> Sequence[Route]:
         one = "/api/capture/{id:(?s:.+)}"
@@ -131,14 +134,14 @@ class Captures:
             return 0  # it selects nothing that can be captured
         return sum(_is_active(node, capture.uuid) for node in {n.id: n for n in nodes}.values())
 
-    async def _check_bpf(self, text: str) -> None:
-        try:
-            # One at a time: older versions of libpcap share their parser between threads.
-            async with self._bpf_turn:
-                await asyncio.to_thread(compile_bpf, text)
-        except Unavailable as error:
-            # The agents compile it in any case.
-            log.warning("packet filter of a new capture is not checked here: %s", error)
+
+async def check_bpf(text: str) -> None:
+    """Raise `QueryError` when libpcap does not take `text`."""
+    try:
+        await asyncio.get_running_loop().run_in_executor(_filters, compile_bpf, text)
+    except Unavailable as error:
+        # The agents compile it in any case.
+        log.warning("packet filter of a new capture is not checked here: %s", error)
 
 
 def _is_active(node: Node, uuid: str) -> bool:

@@ -96,7 +96,6 @@ class AnalyzerStatus(msgspec.Struct, rename="pascal"):
     publishers: dict[str, Connection]
     subscribers: dict[str, Connection]
     captures: Master
-    alerts: Master
     probes: dict[str, ProbeStatus]
     losses: LossCounts
     missing: Annotated[list[str], Meta(description="What this process lacks, in words")]
@@ -107,6 +106,7 @@ class AgentStatus(msgspec.Struct, rename="pascal"):
     analyzers: dict[str, Connection]
     topology_probes: dict[str, ProbeStatus]
     flow_probes: list[str]
+    captures: Annotated[dict[str, Any], Meta(description="What the captures use")]
     losses: LossCounts
     missing: Annotated[list[str], Meta(description="What this process lacks, in words")]
 

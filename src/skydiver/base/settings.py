@@ -65,7 +65,6 @@ class LoggingOutput:
 @dataclass(frozen=True, slots=True)
 class LoggingFile(LoggingOutput):
     path: str = setting(Text(), "/var/log/skydive.log")
-    """Emptied at start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +20,13 @@ allinone_app = single()
 Listen = Annotated[
     str, typer.Option(metavar="ADDRESS", help="Where to listen for API and WebSocket.")
 ]
+AllowUnauthenticated = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unauthenticated",
+        help="Listen beyond this machine although nobody is asked for credentials.",
+    ),
+]
 AnalyzerUid = Annotated[
     int | None,
     typer.Option(
@@ -34,12 +42,20 @@ def agent(
     options: GlobalOptions,
     listen: Listen = "",
     host_id: Annotated[str, typer.Option(help="Name of this host in the graph.")] = "",
+    allow_unauthenticated: AllowUnauthenticated = False,
 ) -> None:
     """Look at this host: topology and captured traffic, sent to the analyzers."""
     from skydiver.cli.early import forked_broker
 
     broker = forked_broker()
-    settings = _settings(options, {"agent.listen": listen or None, "host_id": host_id or None})
+    settings = _settings(
+        options,
+        {
+            "agent.listen": listen or None,
+            "host_id": host_id or None,
+            "agent.auth.allow_unauthenticated": allow_unauthenticated or None,
+        },
+    )
     _set_up_logging(settings, options, "agent")
     from skydiver.agent.agent import main
 
@@ -48,9 +64,20 @@ def agent(
 
 @analyzer_app.command(context_settings=CONTEXT)
 @takes(GlobalOptions)
-def analyzer(options: GlobalOptions, listen: Listen = "", analyzer_uid: AnalyzerUid = None) -> None:
+def analyzer(
+    options: GlobalOptions,
+    listen: Listen = "",
+    analyzer_uid: AnalyzerUid = None,
+    allow_unauthenticated: AllowUnauthenticated = False,
+) -> None:
     """Hold the graph of all hosts, and answer queries over topology and flows."""
-    settings = _settings(options, {"analyzer.listen": listen or None})
+    settings = _settings(
+        options,
+        {
+            "analyzer.listen": listen or None,
+            "analyzer.auth.allow_unauthenticated": allow_unauthenticated or None,
+        },
+    )
     _set_up_logging(settings, options, "analyzer")
     from skydiver.analyzer.analyzer import main
 
@@ -59,8 +86,15 @@ def analyzer(options: GlobalOptions, listen: Listen = "", analyzer_uid: Analyzer
 
 @allinone_app.command(context_settings=CONTEXT)
 @takes(GlobalOptions)
-def allinone(options: GlobalOptions, analyzer_uid: AnalyzerUid = None) -> int:
+def allinone(
+    options: GlobalOptions,
+    analyzer_uid: AnalyzerUid = None,
+    allow_unauthenticated: AllowUnauthenticated = False,
+) -> int:
     """Run an analyzer and an agent on this host."""
+    if allow_unauthenticated:
+        for part in ("ANALYZER", "AGENT"):
+            os.environ[f"SKYDIVE_{part}_AUTH_ALLOW_UNAUTHENTICATED"] = "true"
     settings = _settings(options, {})
     from skydiver.cli.allinone import run
 
@@ -86,7 +120,8 @@ def _settings(options: GlobalOptions, overrides: dict[str, Any]) -> Settings:
 def _set_up_logging(settings: Settings, options: GlobalOptions, service: str) -> None:
     from skydiver.base import logging
 
-    logging.set_up(service=service, level="DEBUG" if options.verbose else settings.logging.level)
+    level = "DEBUG" if options.verbose else settings.logging.level
+    logging.set_up(service=service, level=level, settings=settings.logging)
 
 
 def _pair(address: Any) -> tuple[str, int]:
