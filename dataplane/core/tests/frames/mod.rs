@@ -4,6 +4,71 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+/// An Ethernet header from station `a` to station `b`.
+pub fn ethernet(a: u8, b: u8, kind: u16, inner: &[u8]) -> Vec<u8> {
+    let mut out = vec![2, 0, 0, 0, 0, b, 2, 0, 0, 0, 0, a];
+    out.extend(kind.to_be_bytes());
+    out.extend(inner);
+    out
+}
+
+/// An 802.1Q tag.
+pub fn dot1q(vlan: u16, kind: u16, inner: &[u8]) -> Vec<u8> {
+    [&vlan.to_be_bytes()[..], &kind.to_be_bytes(), inner].concat()
+}
+
+/// An IPv4 header from 10.0.0.`a` to 10.0.0.`b`, TTL 64.
+pub fn ipv4(a: u8, b: u8, protocol: u8, inner: &[u8]) -> Vec<u8> {
+    let length = (20 + inner.len() as u16).to_be_bytes();
+    let mut out = vec![
+        0x45, 0, length[0], length[1], 0, 1, 0, 0, 64, protocol, 0, 0,
+    ];
+    out.extend([10, 0, 0, a, 10, 0, 0, b]);
+    out.extend(inner);
+    out
+}
+
+/// An IPv6 header from fd00::`a` to fd00::`b`, hop limit 64.
+pub fn ipv6(a: u8, b: u8, next: u8, inner: &[u8]) -> Vec<u8> {
+    let length = (inner.len() as u16).to_be_bytes();
+    let mut out = vec![0x60, 0, 0, 0, length[0], length[1], next, 64];
+    for end in [a, b] {
+        out.extend([0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, end]);
+    }
+    out.extend(inner);
+    out
+}
+
+/// A TCP header.
+pub fn tcp(a: u16, b: u16, flags: u8, inner: &[u8]) -> Vec<u8> {
+    let mut out = [a.to_be_bytes(), b.to_be_bytes()].concat();
+    out.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0xFF, 0xFF, 0, 0, 0, 0]);
+    out.extend(inner);
+    out
+}
+
+/// A UDP header.
+pub fn udp(a: u16, b: u16, inner: &[u8]) -> Vec<u8> {
+    let length = 8 + inner.len() as u16;
+    let mut out = [a.to_be_bytes(), b.to_be_bytes(), length.to_be_bytes()].concat();
+    out.extend([0, 0]);
+    out.extend(inner);
+    out
+}
+
+/// An ICMP header and 56 bytes behind it.
+pub fn icmp(kind: u8, id: u16) -> Vec<u8> {
+    let mut out = vec![kind, 0, 0, 0];
+    out.extend(id.to_be_bytes());
+    out.extend([0; 58]);
+    out
+}
+
+/// A VXLAN header.
+pub fn vxlan(vni: u8, inner: &[u8]) -> Vec<u8> {
+    [&[8, 0, 0, 0, 0, 0, vni, 0], inner].concat()
+}
+
 /// A flow of the table.
 pub struct Row {
     pub number: usize,
