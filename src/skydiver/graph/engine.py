@@ -1,8 +1,9 @@
 """Changing a graph one revision at a time, and telling about each in order.
 
 Every change, whoever asks for it, comes down to one of the operations here: the core keeps it, an
-event says it. Listeners may change the graph in turn; their changes happen at once and are told
-after what is being told now, so all listeners see all events in the same order.
+event says it. Whoever asked calls `tell` when all that belongs together is done, so nobody sees
+half of it. Listeners may change the graph in turn; their changes happen at once and are told after
+what is being told now, so all listeners see all events in the same order.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Engine:
             self.core.put_node(element, None)
         else:
             self.core.put_edge(element, None)
-        self._emit(GraphEvent(EventKind.ADDED, None, element, None, cause))
+        self._pending.append(GraphEvent(EventKind.ADDED, None, element, None, cause))
 
     def replace(
         self,
@@ -119,32 +120,31 @@ class Engine:
                 revision,
             )
             self.core.put_edge(after, before, touched)
-        self._emit(GraphEvent(EventKind.UPDATED, before, after, ops, cause))
+        self._pending.append(GraphEvent(EventKind.UPDATED, before, after, ops, cause))
         return after
 
     def remove_node(self, node: Node, *, at_ms: int, cause: str = "") -> None:
-        """Remove `node` with its edges: all are gone when the first is told, edges first."""
+        """Remove `node` with its edges, which are told first."""
         edges = {edge.id: edge for edge in self.core.out_edges(node.id)}
         edges.update((edge.id, edge) for edge in self.core.in_edges(node.id))
         for edge in edges.values():
             self.core.remove_edge(edge)
         self.core.remove_node(node)
-        events = [deleted(edge, at_ms, cause) for edge in edges.values()]
-        self._emit(*events, deleted(node, at_ms, cause))
+        self._pending.extend(deleted(edge, at_ms, cause) for edge in edges.values())
+        self._pending.append(deleted(node, at_ms, cause))
 
     def remove_edge(self, edge: Edge, *, at_ms: int, cause: str = "") -> None:
         self.core.remove_edge(edge)
-        self._emit(deleted(edge, at_ms, cause))
+        self._pending.append(deleted(edge, at_ms, cause))
 
-    def _emit(self, *events: GraphEvent) -> None:
-        pending = self._pending
-        pending.extend(events)
+    def tell(self) -> None:
+        """Tell what has changed. While that goes on already, what is new is told after it."""
         if self._telling:
             return
         self._telling = True
         try:
-            while pending:
-                self._tell(pending.popleft())
+            while self._pending:
+                self._tell(self._pending.popleft())
         finally:
             self._telling = False
 

@@ -93,6 +93,10 @@ class Graph:
         """What `source` (a probe, a rule, a capture) states its facts through."""
         return Writer(self._statements, source)
 
+    def statement_count(self) -> int:
+        """Elements that sources here speak about, edges that wait for their ends included."""
+        return self._statements.count()
+
     def add_joins(self, joins: Iterable[Join]) -> None:
         """Link nodes whose metadata agree, those that are there and those to come."""
         self._joins.add(joins)
@@ -105,6 +109,7 @@ class Graph:
         if self._core.node(node.id) is not None:
             return False
         self._engine.insert(node, cause)
+        self._engine.tell()
         return True
 
     def add_edge(self, edge: Edge, *, cause: str = "") -> bool:
@@ -117,6 +122,7 @@ class Graph:
         ):
             return False
         self._engine.insert(self._statements.based(edge), cause)
+        self._engine.tell()
         return True
 
     def replace_node(self, node: Node, *, cause: str = "") -> bool:
@@ -165,11 +171,11 @@ class Graph:
             ops=tuple(ops),
             cause=cause,
         )
+        self._engine.tell()
         return True
 
     def delete_node(self, node_id: NodeID, *, at_ms: int | None = None, cause: str = "") -> bool:
         """Delete a node and before it its edges; False when it is unknown."""
-        self._engine.check_room()
         node = self._core.node(node_id)
         if node is None:
             return False
@@ -178,7 +184,6 @@ class Graph:
 
     def delete_edge(self, edge_id: EdgeID, *, at_ms: int | None = None, cause: str = "") -> bool:
         """Delete an edge; False when it is unknown."""
-        self._engine.check_room()
         edge = self._core.edge(edge_id)
         if edge is None:
             return False
@@ -214,6 +219,7 @@ class Graph:
             updated_at_ms=after.updated_at_ms,
             cause=cause,
         )
+        self._engine.tell()
         return True
 
     def _rebase(
@@ -244,4 +250,5 @@ class Graph:
             ops=differences(before.metadata, metadata),
             cause=cause,
         )
+        self._engine.tell()
         return True

@@ -34,7 +34,7 @@ def normal_value(value: Any, depth: int = MAX_DEPTH) -> Any:
     if kind is int:
         if INT_MIN <= value <= INT_MAX:
             return value
-        raise ValueError(f"metadata cannot hold the integer {value:#x}: more than 64 bits")
+        raise ValueError("metadata cannot hold an integer of more than 64 bits")
     if kind is float:
         return int(value) if value.is_integer() and abs(value) < 2**63 else value
     if depth == 0:

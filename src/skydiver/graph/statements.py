@@ -7,8 +7,10 @@ of another source counts again when that is withdrawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from msgspec import structs
 
@@ -19,6 +21,26 @@ from skydiver.graph.events import EventKind, GraphEvent, Op
 from skydiver.graph.facets import Facets
 from skydiver.graph.metadata import differences, normal_value, normalised
 from skydiver.graph.relations import OWNERSHIP, relation_edge_id, relation_of
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _operation(
+    method: Callable[Concatenate[Statements, P], R],
+) -> Callable[Concatenate[Statements, P], R]:
+    """What is asked for from outside: done as a whole, then told."""
+
+    @wraps(method)
+    def operation(self: Statements, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        self._engine.check_room()
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            self._engine.tell()
+
+    return operation
 
 
 @dataclass(slots=True)
@@ -63,12 +85,12 @@ class Statements:
 
     # Nodes.
 
+    @_operation
     def state_node(self, source: str, spec: NodeSpec) -> Node:
         """`source` says that a node exists, and all that it has to say about it."""
         if not spec.id:
             raise ValueError("a node needs an ID")
         metadata = normalised(spec.metadata)
-        self._engine.check_room()
         facets = self._nodes.get(spec.id)
         before = self._core.node(spec.id)
         if facets is None:
@@ -82,9 +104,9 @@ class Statements:
         self._engine.insert(node)
         return node
 
+    @_operation
     def patch_node(self, source: str, node_id: NodeID, ops: Iterable[Op]) -> bool:
         """`source` changes parts of what it says about a node; False when there is no such node."""
-        self._engine.check_room()
         before = self._core.node(node_id)
         if before is None:
             return False
@@ -97,13 +119,13 @@ class Statements:
             self._revise(before, after, done)
         return True
 
+    @_operation
     def withdraw_node(self, source: str, node_id: NodeID) -> None:
         """`source` no longer says that the node exists, nor anything about it or its edges."""
         facets = self._nodes.get(node_id)
         facet = None if facets is None else facets.by_source.get(source)
         if facets is None or facet is None or facet.stated is None:
             return
-        self._engine.check_room()
         at_ms = self._engine.clock_ms()
         self._forget_source(source, node_id)
         del facets.by_source[source]
@@ -118,10 +140,14 @@ class Statements:
         for edge in edges:
             self._unstate_edge(source, edge)
         if node is not None:
-            self.remove_node(node, at_ms=at_ms)
+            self._remove_node(node, at_ms, "")
 
+    @_operation
     def remove_node(self, node: Node, *, at_ms: int, cause: str = "") -> None:
         """Remove a node whoever states it. Edges that others state to it wait for its return."""
+        self._remove_node(node, at_ms, cause)
+
+    def _remove_node(self, node: Node, at_ms: int, cause: str) -> None:
         facets = self._nodes.pop(node.id, None)
         if facets is not None:
             for source in facets.by_source:
@@ -177,12 +203,12 @@ class Statements:
 
     # Edges.
 
+    @_operation
     def state_edge(self, source: str, spec: EdgeSpec, *, yields: bool = False) -> EdgeID:
         """`source` says that an edge exists. An ownership that `yields` counts less than others."""
         if not spec.parent or not spec.child:
             raise ValueError("an edge needs a parent and a child")
         metadata = normalised(spec.metadata)
-        self._engine.check_room()
         relation = relation_of(metadata)
         edge_id = spec.id or relation_edge_id(spec.parent, spec.child, relation)
         at_ms = self._engine.clock_ms()
@@ -205,11 +231,11 @@ class Statements:
         self._settle(edge)
         return edge_id
 
+    @_operation
     def withdraw_edge(self, source: str, edge_id: EdgeID) -> None:
         """`source` no longer says that the edge exists."""
         edge = self._edges.get(edge_id)
         if edge is not None and source in edge.facets.by_source:
-            self._engine.check_room()
             self._withdraw_edge(source, edge, self._engine.clock_ms())
 
     def between(self, source: str, parent: NodeID, child: NodeID, relation: str) -> list[EdgeID]:
@@ -224,6 +250,7 @@ class Statements:
             and source in edge.facets.by_source
         ]
 
+    @_operation
     def remove_edge(self, edge: Edge, *, at_ms: int, cause: str = "") -> None:
         """Remove an edge that its owner elsewhere removes; sources here may still state it."""
         stated = self._edges.get(edge.id)
@@ -359,9 +386,9 @@ class Statements:
         edges = [edge_id for edge_id, stamp in facts.edges.items() if stamp < before_stamp]
         return nodes, edges
 
-    def sources(self) -> Iterator[str]:
-        """Who states something now."""
-        yield from self._facts
+    def count(self) -> int:
+        """Elements that sources speak about, edges that wait for their ends included."""
+        return len(self._nodes) + len(self._edges)
 
     def _facts_of(self, source: str) -> SourceFacts:
         facts = self._facts.get(source)

@@ -206,9 +206,9 @@ def _op(document: object) -> Op:
     if kind == OpKind.DELETE.value:
         return Op(OpKind.DELETE, key)
     if kind != OpKind.SET.value or isinstance(kind, bool):
-        raise ProtocolError(f"operation of Type {kind!r}, expected 1 or 2")
+        raise ProtocolError("operation whose Type is neither 1 nor 2")
     if "Value" not in fields:
-        raise ProtocolError(f"operation that sets {key} without Value")
+        raise ProtocolError(f"operation that sets {key[:80]!r} without Value")
     return Op(OpKind.SET, key, _normal(fields["Value"], key))
 
 
@@ -282,7 +282,7 @@ def _normal(value: Any, key: str) -> Any:
     try:
         return normal_value(value)
     except (TypeError, ValueError) as error:
-        raise ProtocolError(f"{key}: {error}") from error
+        raise ProtocolError(f"operation that sets {key[:80]!r}: {error}") from error
 
 
 def _kind(value: object) -> str:
