@@ -119,6 +119,11 @@ async def _nothing() -> None:
         b"POST /api/topology HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST /api/topology HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"GET /api HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /api HTTP/1.1\r\nHost: x\r\nExpect: \xd8\r\n\r\n",
+        b"GET /nope HTTP/1.1\r\nHost: x\r\nExpect: \xd8\r\n\r\n",
+        b"GET /api/?\xff HTTP/1.1\r\nHost: \xd8\r\nOrigin: \xd8\r\n\r\n",
+        b"POST /login HTTP/1.1\r\nHost: x\r\nOrigin: \xd8\r\nCookie: \xd8=\xd8\r\n"
+        b"Content-Length: 0\r\n\r\n",
         b"\x00" * 1_000,
     ],
 )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from skydiver.base.errors import ProtocolError
 from skydiver.objects import Capture
@@ -48,3 +52,19 @@ def test_the_identifier_is_always_shown() -> None:
     """Clients read it from every answer."""
     assert "UUID" in Capture(gremlin_query="G.V()").to_json()
     assert Capture.title() == "Capture"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+MEMBERS = st.sampled_from([*Capture(gremlin_query="G").to_json(), "BPFFilter", "Type", "Target"])
+
+
+@given(JSON | st.dictionaries(MEMBERS, JSON))
+def test_any_json_is_a_capture_or_refused(document: object) -> None:
+    """Whatever somebody posts, or a damaged store holds."""
+    with suppress(ProtocolError):
+        capture = Capture.from_json(document)
+        assert Capture.from_json(capture.to_json()) == capture

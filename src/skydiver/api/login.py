@@ -63,7 +63,7 @@ class Login:
         encoded = base64.b64encode(orjson.dumps(permissions)).decode()
         answer.headers.add("Set-Cookie", f"permissions={encoded}; Path=/; SameSite=Lax")
         origin = request.headers.get("Origin")
-        if origin is not None:
+        if origin is not None and origin.isascii():
             answer.headers["Access-Control-Allow-Origin"] = origin
             answer.headers["Access-Control-Allow-Credentials"] = "true"
             answer.headers["Vary"] = "Origin"

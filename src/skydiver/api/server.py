@@ -7,14 +7,15 @@ when the application is built, so that an API without authentication pays nothin
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 
 from skydiver.api.answers import compress, error_answer, failure, share, text_answer
@@ -41,6 +42,7 @@ KEEP_ALIVE_S = 75.0
 LINGER_S = 5.0
 """How long the rest of a request that was refused is read, so that its sender hears why."""
 CLOSE_S = 1.0
+_ANY_PATH = "/{path}"
 
 
 def build_app(
@@ -81,9 +83,11 @@ def build_app(
     listen = (settings.analyzer if service == "analyzer" else settings.agent).listen
     origins = Origins(settings.http.rest.allowed_origins, on_loopback=listen.loopback)
     for route in routes:
-        app.router.add_route(route.method, route.path, _guarded(route, authenticator, origins))
+        handler = _guarded(route, authenticator, origins)
+        app.router.add_route(route.method, route.path, handler, expect_handler=_expect)
     if add_routes is not None:
         add_routes(app)
+    app.router.add_route("*", f"{_ANY_PATH[:-1]}:(?s:.*)}}", _unrouted, expect_handler=_expect)
 
     async def watch_loop(_: web.Application) -> AsyncIterator[None]:
         lag.start()
@@ -184,18 +188,18 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     return answer
 
 
+async def _expect(request: web.Request) -> None:
+    """Let the body come when the client asks first; aiohttp's own breaks on words in no charset."""
+    if request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed(text="expected 100-continue in the header Expect")
+    if request.version == HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # These bytes are no part of the answer.
+        request.writer.output_size = 0
+
+
 def _from_exception(request: web.Request, error: web.HTTPException) -> web.Response:
-    """One line for what the router or a handler refuses."""
-    by_router = request.match_info.http_exception is not None
-    if by_router and error.status == 404:
-        path = request.path.rstrip("/")
-        if path != request.path and path in _exact_paths(request.app):
-            query = f"?{request.query_string}" if request.query_string else ""
-            return text_answer(301, headers={"Location": f"{path}{query}"})
-        return text_answer(404, "404 page not found")
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allow = ", ".join(sorted(error.allowed_methods))
-        return text_answer(405, f"expected {allow}, got {request.method}", {"Allow": allow})
+    """One line for what a handler refuses."""
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         limit = request.client_max_size
         return text_answer(413, f"body too large, expected at most {limit} bytes")
@@ -203,8 +207,18 @@ def _from_exception(request: web.Request, error: web.HTTPException) -> web.Respo
     return text_answer(error.status, error.text or "", headers)
 
 
-def _exact_paths(app: web.Application) -> frozenset[str]:
-    return frozenset(resource.canonical for resource in app.router.resources())
+async def _unrouted(request: web.Request) -> web.Response:
+    """What no route takes: another method, a trailing slash, or nothing that exists."""
+    resources = [r for r in request.app.router.resources() if r.canonical != _ANY_PATH]
+    allowed = {method for r in resources for method in (await r.resolve(request))[1]}
+    if allowed:
+        allow = ", ".join(sorted(allowed))
+        return text_answer(405, f"expected {allow}, got {request.method}", {"Allow": allow})
+    path = request.path.rstrip("/")
+    if path != request.path and any(r.canonical == path for r in resources):
+        query = f"?{request.rel_url.raw_query_string}" if request.query_string else ""
+        return text_answer(301, headers={"Location": f"{path}{query}"})
+    return text_answer(404, "404 page not found")
 
 
 def _http_log() -> logging.Logger:
@@ -216,11 +230,27 @@ def _http_log() -> logging.Logger:
 
 
 class _NoStack(logging.Filter):
+    """Says what a peer does wrong in one line, and at most once a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_at = 0.0
+        self._left_out = 0
+
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, (HttpProcessingError, asyncio.TimeoutError)):
-            reason = " ".join(str(error).split())[:200]
-            record.msg, record.args = f"{record.getMessage()}: {reason}", ()
+        if isinstance(error, ConnectionError):
+            return False  # the client has left, which is its right
+        if isinstance(error, (HttpProcessingError, TimeoutError)):
+            now = time.monotonic()
+            if now < self._next_at:
+                self._left_out += 1
+                return False
+            self._next_at = now + 1.0
+            more = f" (and {self._left_out} more before)" if self._left_out else ""
+            self._left_out = 0
+            record.msg = f"{record.getMessage()}: {' '.join(str(error).split())[:200]}{more}"
+            record.args = ()
             record.exc_info = None
             record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True
