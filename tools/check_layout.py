@@ -125,7 +125,7 @@ def stub_differences() -> Iterator[str]:
 def bad_names() -> Iterator[str]:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.split("\n")
+    ).stdout.split()
     for name in listed:
         if set(Path(name).with_suffix("").parts) & {"utils", "util", "helpers", "manager"}:
             yield f"{name}: name says nothing; use the word of the domain"
