@@ -102,6 +102,19 @@ async def test_elements_of_origins_not_heard_of_for_long_expire(
     reading.cancel()
 
 
+async def test_an_agent_does_not_expire_its_own_elements(start: Start) -> None:
+    """It runs a hub too, for plugins and subscribers, and no connection speaks for itself."""
+    server = Server(
+        host_id="h1", service="agent", ping_delay_s=0.02, pong_timeout_s=0.02, origin_scan_s=0.05
+    )
+    server.graph.owned_by("netlink").upsert(_spec("lo"))
+    server.graph.add_node(Agent(host_id="dead").state("d1"))
+    await start(server)
+    await eventually(lambda: server.graph.node(NodeID("d1")) is None)
+    await asyncio.sleep(0.3)
+    assert [node.id for node in server.graph.view().nodes()] == ["lo"]
+
+
 async def test_an_agent_can_be_asked(start: Start, connect: Connect) -> None:
     """Addressed by its host id, which nodes carry as Host."""
     server = await start(Server())

@@ -236,7 +236,8 @@ class Hub:
         connected to an analyzer that died, or are in a graph that was read from a store.
         """
         for origin in {node.origin for node in self._graph.view().nodes()}:
-            if origin.startswith(f"{AGENT}."):
+            # The hub of an agent has the agent's own elements; these nobody has to be heard of for.
+            if origin.startswith(f"{AGENT}.") and origin != self._graph.origin:
                 await self._origins.heard(origin)
         while True:
             await asyncio.sleep(self._settings.origin_scan_s)
