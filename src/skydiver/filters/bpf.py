@@ -7,7 +7,7 @@ without a filter work.
 from __future__ import annotations
 
 import ctypes
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeAlias
 
 from skydiver.base.errors import QueryError, Unavailable
@@ -20,9 +20,13 @@ LINK_RAW_IP = 12
 LINK_IPV4 = 228
 LINK_IPV6 = 229
 
-MAX_TEXT = 65_536
+MAX_TEXT = 4_096
+"""Characters. The time that libpcap takes grows with the square to the cube of the length: seconds
+for the worst filters of this length, hours for those ten times as long."""
 MAX_INSTRUCTIONS = 4_096
 """What the kernel takes (BPF_MAXINSNS)."""
+
+_MOST_TO_OPTIMIZE = 16_384
 
 _NETMASK_UNKNOWN = 0xFFFFFFFF
 
@@ -69,6 +73,7 @@ def _libpcap() -> ctypes.CDLL:
     raise Unavailable("libpcap is not installed, so packet filters cannot be compiled")
 
 
+@lru_cache(maxsize=128)
 def compile_bpf(
     text: str, link_type: int = LINK_ETHERNET, snaplen: int = 4_096
 ) -> tuple[Instruction, ...]:
@@ -86,23 +91,34 @@ def compile_bpf(
     handle = library.pcap_open_dead(link_type, snaplen)
     if not handle:
         raise Unavailable("libpcap has no memory to compile a packet filter")
-    program = _Program()
     try:
-        encoded = text.encode("utf-8", "surrogateescape")
-        if library.pcap_compile(handle, program, encoded, 1, _NETMASK_UNKNOWN) != 0:
-            words = library.pcap_geterr(handle).decode(errors="replace")
-            raise QueryError(f"packet filter {_short(text)!r}: {words}")
-        try:
-            if program.length > MAX_INSTRUCTIONS:
-                raise QueryError(
-                    f"packet filter {_short(text)!r} takes {program.length} instructions, "
-                    f"at most {MAX_INSTRUCTIONS} expected"
-                )
-            return tuple((i.code, i.jt, i.jf, i.k) for i in program.instructions[: program.length])
-        finally:
-            library.pcap_freecode(program)
+        # What is hopeless long before optimization stays so, and optimizing is the slow part.
+        if len(text) > 256:
+            _compiled(library, handle, text, optimize=False, most=_MOST_TO_OPTIMIZE)
+        return _compiled(library, handle, text, optimize=True, most=MAX_INSTRUCTIONS)
     finally:
         library.pcap_close(handle)
+
+
+def _compiled(
+    library: ctypes.CDLL, handle: int, text: str, *, optimize: bool, most: int
+) -> tuple[Instruction, ...]:
+    program = _Program()
+    encoded = text.encode("utf-8", "surrogateescape")
+    if library.pcap_compile(handle, program, encoded, int(optimize), _NETMASK_UNKNOWN) != 0:
+        words = library.pcap_geterr(handle).decode(errors="replace")
+        raise QueryError(f"packet filter {_short(text)!r}: {words}")
+    try:
+        if program.length > most:
+            raise QueryError(
+                f"packet filter {_short(text)!r} is too long: it takes {program.length} "
+                f"instructions, at most {most} expected"
+            )
+        if not optimize:
+            return ()
+        return tuple((i.code, i.jt, i.jf, i.k) for i in program.instructions[: program.length])
+    finally:
+        library.pcap_freecode(program)
 
 
 def _short(text: str) -> str:
