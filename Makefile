@@ -61,7 +61,7 @@ test: check ## everything, including what needs root and namespaces
 
 .PHONY: bench
 bench: build ## figures of TARGETS next to their targets; writes docs/performance.md
-	@$(BIN)/python -m benches
+	@. tools/rust-path; $(BIN)/python -m benches
 
 .PHONY: fuzz
 fuzz: build ## fuzz the Rust parsers for FUZZ_SECONDS (default 60) each
