@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -189,6 +190,15 @@ def test_a_file_that_is_not_text_or_not_there_is_named(tmp_path: Path) -> None:
         load_settings([tmp_path / "missing"], environ={})
     with pytest.raises(ConfigError, match=r"is a directory$"):
         load_settings([tmp_path], environ={})
+
+
+def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--conf -`, for secrets that should not lie in a file."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"host_id: piped\n")))
+    assert load_settings(["-"], environ={}).host_id == "piped"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"nope: 1\n")))
+    with pytest.raises(ConfigError, match="^standard input, line 1: unknown key nope"):
+        load_settings(["-"], environ={})
 
 
 def test_a_wrong_variable_is_named() -> None:

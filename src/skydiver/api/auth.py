@@ -7,6 +7,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import logging
 import os
 import time
 from collections import OrderedDict
@@ -22,6 +23,8 @@ from skydiver.api.answers import failure
 from skydiver.api.passwords import matches, read_htpasswd
 from skydiver.base.errors import ConfigError
 from skydiver.base.settings import AuthSettings, Settings
+
+log = logging.getLogger(__name__)
 
 REMEMBERED = 1_000
 REMEMBER_S = 300.0
@@ -129,8 +132,11 @@ class BasicAuthentication:
         if not self._file or (stamp := self._file_stamp()) == self._stamp:
             return
         self._stamp = stamp
+        try:
+            self._hashes = read_htpasswd(self._file)
+        except ConfigError as error:
+            log.error("%s; users stay as they were", error)
         self._known.clear()
-        self._hashes = read_htpasswd(self._file)
 
     def _file_stamp(self) -> tuple[int, int, int]:
         if not self._file:

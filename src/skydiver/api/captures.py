@@ -92,8 +92,11 @@ class Captures:
         )
 
     async def _list(self, request: web.Request) -> web.Response:
-        captures = await self._store.list(Capture)
-        return json_answer({id_: await self._shown(each) for id_, each in captures.items()})
+        shown = {}
+        for id_, capture in (await self._store.list(Capture)).items():
+            shown[id_] = await self._shown(capture)
+            await asyncio.sleep(0)  # each takes a query
+        return json_answer(shown)
 
     async def _get(self, request: web.Request) -> web.Response:
         capture = await self._store.get(Capture, request.match_info["id"])
@@ -129,7 +132,8 @@ class Captures:
         """On how many nodes that the query selects now this capture is active."""
         try:
             query = self._topology.parse(capture.gremlin_query)
-            nodes = (await query.run(self._topology.environment())).nodes()
+            # As captures are evaluated: over the topology alone (gremlin.md §1.2).
+            nodes = (await query.run(self._topology.environment(flows=False))).nodes()
         except QueryError:
             return 0  # it selects nothing that can be captured
         return sum(_is_active(node, capture.uuid) for node in {n.id: n for n in nodes}.values())

@@ -73,9 +73,9 @@ class Topology:
             ),
         )
 
-    def environment(self) -> gremlin.Environment:
+    def environment(self, *, flows: bool = True) -> gremlin.Environment:
         """What a query reads now."""
-        return gremlin.Environment(self._view(), self._flows)
+        return gremlin.Environment(self._view(), self._flows if flows else None)
 
     async def _whole(self, request: web.Request) -> web.StreamResponse:
         result = await self.parse("G").run(self.environment())
