@@ -21,6 +21,10 @@ def test_what_was_exported_can_be_imported(analyzer: Any, skydive: Any, tmp_path
     assert json.loads(exported.stdout) == GRAPH
     file = tmp_path / "graph.json"
     file.write_text(exported.stdout)
+    analyzer.answers |= {
+        "G.V().Has('@ID',Within('n1')).Count()": 1,
+        "G.E().Has('@ID',Within('e1')).Count()": 1,
+    }
     words = ("client", "topology", "import", "--file", str(file), "--analyzer", analyzer.address)
     done = skydive(*words)
     assert (done.returncode, done.stderr) == (0, "")

@@ -22,7 +22,7 @@ class Places:
         """Node ID to the name of its ownership parent: a namespace, or a host."""
         wanted = _distinct(ids)
         edges = self._ask(
-            f"G.V().Has('@ID',{_within(wanted)}).InE('RelationType','ownership')", wanted
+            f"G.V().Has('@ID',{within(wanted)}).InE('RelationType','ownership')", wanted
         )
         parent = {str(edge.get("Child")): str(edge.get("Parent")) for edge in edges}
         names = self.names(parent.values())
@@ -31,13 +31,13 @@ class Places:
     def names(self, ids: Iterable[str]) -> dict[str, str]:
         """Node ID to name."""
         wanted = _distinct(ids)
-        nodes = self._ask(f"G.V().Has('@ID',{_within(wanted)})", wanted)
+        nodes = self._ask(f"G.V().Has('@ID',{within(wanted)})", wanted)
         return {str(node.get("ID")): _name(node) for node in nodes}
 
     def capture_points(self, tids: Iterable[str]) -> dict[str, str]:
         """Node TID to ``owner/name``."""
         wanted = _distinct(tids)
-        nodes = self._ask(f"G.V().Has('TID',{_within(wanted)})", wanted)
+        nodes = self._ask(f"G.V().Has('TID',{within(wanted)})", wanted)
         owners = self.owners(str(node.get("ID")) for node in nodes)
         found = {}
         for node in nodes:
@@ -70,7 +70,8 @@ def _distinct(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(value for value in values if value and quotable(value)))
 
 
-def _within(values: list[str]) -> str:
+def within(values: Iterable[str]) -> str:
+    """A Gremlin predicate: one of these texts."""
     return f"Within({','.join(map(quoted, values))})"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +13,14 @@ from skydiver.base.errors import ConfigError
 from skydiver.cli.lazy import several
 from skydiver.cli.options import CONTEXT, ClientOptions, takes
 from skydiver.cli.output import FORMAT_HELP, QueryFormat, print_json
+from skydiver.cli.places import quotable, within
 from skydiver.cli.query import run_query
 from skydiver.client.rest import Client
 
 app = several("The graph as a file.", ClientOptions)
+
+CHUNK = 500
+"""Elements asked for at once."""
 
 
 @app.command(context_settings=CONTEXT)
@@ -44,8 +48,30 @@ def import_(
         raise ConfigError(f"--endpoint {endpoint!r}: expected a path like /ws/publisher")
     from skydiver.client.publisher import Publisher
 
-    with Publisher(options.access(), endpoint=endpoint) as publisher:
+    access = options.access()
+    with Publisher(access, endpoint=endpoint) as publisher:
         publisher.add(nodes, edges)
+    # The protocol does not answer: what fails the server's validation is dropped there.
+    with Client(access) as client:
+        taken = [_present(client, "V", nodes), _present(client, "E", edges)]
+    if taken != [len(nodes), len(edges)]:
+        raise ConfigError(
+            f"{file}: {access.authority} took {taken[0]} of {len(nodes)} nodes and "
+            f"{taken[1]} of {len(edges)} edges; its log says why"
+        )
+
+
+def _present(client: Client, step: str, elements: Sequence[Mapping[str, Any]]) -> int:
+    """How many of the elements are in the graph of the server."""
+    found = 0
+    ids = [element["ID"] for element in elements]
+    for start in range(0, len(ids), CHUNK):
+        chunk = ids[start : start + CHUNK]
+        asked = [id_ for id_ in chunk if quotable(id_)]
+        found += len(chunk) - len(asked)  # cannot be asked for, so not counted as missing
+        if asked:
+            found += int(client.lookup(f"G.{step}().Has('@ID',{within(asked)}).Count()"))
+    return found
 
 
 @app.command(context_settings=CONTEXT)
