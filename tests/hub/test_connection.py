@@ -30,6 +30,7 @@ class Endpoint:
             losses=self.losses,
             authenticate=None,
             largest_message=1024 * 1024,
+            turn=asyncio.Lock(),
         )
         self.release = asyncio.Event()
         self.app = web.Application()

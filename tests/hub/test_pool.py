@@ -28,6 +28,7 @@ class Endpoint:
             losses=self.losses,
             authenticate=authenticate,
             largest_message=1024 * 1024,
+            turn=asyncio.Lock(),
         )
         self.app = web.Application()
         self.app.router.add_get("/ws", self._accept)

@@ -23,7 +23,7 @@ class Copy:
         self.events: list[GraphEvent] = []
         self.graph.subscribe(self.events.append)
         self.replica = Replica(
-            self.graph, AGENT, carries=carries, lock=asyncio.Lock(), clock_ms=lambda: 9_000
+            self.graph, AGENT, carries=carries, turn=asyncio.Lock(), clock_ms=lambda: 9_000
         )
 
     def kinds(self) -> list[tuple[EventKind, str]]:

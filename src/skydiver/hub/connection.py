@@ -44,6 +44,8 @@ _PING_FRAME = bytes((PING, 0))
 _HIGH_WATER = 512 * 1024
 """Bytes in the transport above which the rest stays in our queue."""
 _PIECE = 64 * 1024
+_LARGE = 64 * 1024
+"""Bytes of a message that takes long to read: half a millisecond and more."""
 _LOOK_AGAIN_S = 0.01
 _SLICE_S = 0.005
 """Time that one peer's messages are handled before others get their turn."""
@@ -74,6 +76,8 @@ class Slot:
 class Complaints:
     """Says what is wrong with a peer, at most once a second, however much it sends."""
 
+    __slots__ = ("_left_out", "_next_at", "_who")
+
     def __init__(self, who: str) -> None:
         self._who = who
         self._next_at = 0.0
@@ -99,7 +103,37 @@ class Complaints:
 
 
 class Connection:
-    """A connected peer."""
+    """A connected peer. Of idle ones there may be ten thousand, so they are kept small."""
+
+    __slots__ = (
+        "_address",
+        "_busy",
+        "_connected_at_ms",
+        "_flush_handle",
+        "_heard",
+        "_left",
+        "_left_at",
+        "_loop",
+        "_losses",
+        "_part",
+        "_pending",
+        "_port",
+        "_proof",
+        "_queue",
+        "_queued",
+        "_queued_bytes",
+        "_seen_at",
+        "_settings",
+        "_socket",
+        "_transport",
+        "_turn",
+        "_written",
+        "complaints",
+        "ended",
+        "handshake",
+        "name",
+        "refused",
+    )
 
     def __init__(
         self,
@@ -109,8 +143,11 @@ class Connection:
         part: str,
         settings: HubSettings,
         losses: Losses,
+        turn: asyncio.Lock,
         connected_at_ms: int,
     ) -> None:
+        """`turn` is held while a large message is read, so that of many that arrive at once only
+        one is read between two looks at everything else."""
         self.handshake = handshake
         self.name = f"{handshake.client_type} {handshake.host_id}"
         self.complaints = Complaints(self.name)
@@ -122,6 +159,7 @@ class Connection:
         self._part = part
         self._settings = settings
         self._losses = losses
+        self._turn = turn
         self._connected_at_ms = connected_at_ms
         self._address, self._port = peer_address(socket.request)
         self._loop = asyncio.get_running_loop()
@@ -250,7 +288,11 @@ class Connection:
             kind = received.type
             if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
                 try:
-                    message = decode(received.data, protocol)
+                    if len(received.data) > _LARGE:
+                        async with self._turn:
+                            message = decode(received.data, protocol)
+                    else:
+                        message = decode(received.data, protocol)
                     if self._pending and self._answers(message):
                         continue
                     waiting = handle(message)

@@ -39,6 +39,7 @@ class Pool:
         losses: Losses,
         authenticate: Authenticate | None,
         largest_message: int,
+        turn: asyncio.Lock,
         clock_ms: ClockMs = wall_ms,
     ) -> None:
         self.part = part
@@ -49,6 +50,7 @@ class Pool:
         self._losses = losses
         self._authenticate = authenticate
         self._largest_message = largest_message
+        self._turn = turn
         self._clock_ms = clock_ms
         self._arriving: set[str] = set()
 
@@ -123,6 +125,7 @@ class Pool:
                 part=self.part,
                 settings=self._settings,
                 losses=self._losses,
+                turn=self._turn,
                 connected_at_ms=self._clock_ms(),
             )
         except ProtocolError as error:

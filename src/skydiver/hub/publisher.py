@@ -31,6 +31,7 @@ from skydiver.hub.graph_messages import NAMESPACE
 from skydiver.hub.messages import Message
 from skydiver.hub.replica import Replica
 from skydiver.hub.snapshot import graph_json
+from skydiver.hub.turns import Turns
 
 _DEEPEST_KEY = 32
 """Dots in the key of a partial update: each makes an object inside an object."""
@@ -167,12 +168,15 @@ class Publisher:
     async def _sync(self, obj: Any) -> None:
         if not isinstance(obj, dict):
             raise ProtocolError("Sync holds no object with Nodes and Edges")
-        nodes = self._all(obj.get("Nodes"), self._node)
-        edges = self._all(obj.get("Edges"), self._edge)
         self._replica.author = True
-        await self._replica.sync(nodes, edges)
+        self._replica.syncs += 1
+        async with self._replica.turn:
+            turns = Turns()
+            nodes = await self._all(obj.get("Nodes"), self._node, turns)
+            edges = await self._all(obj.get("Edges"), self._edge, turns)
+            await self._replica.sync(nodes, edges)
 
-    def _all(self, values: Any, read: Callable[[Any], Any]) -> list[Any]:
+    async def _all(self, values: Any, read: Callable[[Any], Any], turns: Turns) -> list[Any]:
         """Those of a list that can be read; the others are reported one by one."""
         if values is None:
             return []
@@ -184,6 +188,7 @@ class Publisher:
                 elements.append(read(value))
             except ProtocolError as error:
                 self._connection.refuse(error)
+            await turns.pause_if_due()
         return elements
 
     async def _send_all(self, request: Message) -> None:

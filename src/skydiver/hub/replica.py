@@ -41,23 +41,23 @@ class Replica:
         origin: Origin,
         *,
         carries: bool,
-        lock: asyncio.Lock,
+        turn: asyncio.Lock,
         clock_ms: ClockMs,
     ) -> None:
         """`carries`: elements of other origins may come through this one, and go with it.
 
-        `lock` is held during long work, so that a hundred agents that connect at once do not all
-        work in turns: the first are done soon instead of all late.
+        `turn` is held during long work, so that of a hundred agents that connect at once one is
+        served after the other, with pauses for everything else.
         """
         self.origin = origin
         self.carries = carries
         self.author = False
         """True once a peer of this origin sent anything about the graph."""
         self.syncs = 0
-        """How often its whole state was received."""
+        """How often its whole state arrived."""
         self._graph = graph
         self._cause = f"hub.{origin}"
-        self._lock = lock
+        self.turn = turn
         self._clock_ms = clock_ms
         self._carried_nodes: set[NodeID] = set()
         self._carried_edges: set[EdgeID] = set()
@@ -129,28 +129,25 @@ class Replica:
     async def sync(self, nodes: Sequence[Node], edges: Sequence[Edge]) -> None:
         """Make what we have of this origin equal to `nodes` and `edges`.
 
-        Elements that belong to other origins already are not touched.
+        Elements that belong to other origins already are not touched. To be called with `turn`
+        held.
         """
-        self.syncs += 1
-        async with self._lock:
-            turns = Turns()
-            await self._remove_others(
-                {node.id for node in nodes}, {edge.id for edge in edges}, turns
-            )
-            for node in nodes:
-                stored = self._graph.node(node.id)
-                if stored is None:
-                    self.add_node(node)
-                else:
-                    self._reconcile(stored, node, self._graph.replace_node)
-                await turns.pause_if_due()
-            for edge in edges:
-                self._take_edge(edge)
-                await turns.pause_if_due()
+        turns = Turns()
+        await self._remove_others({node.id for node in nodes}, {edge.id for edge in edges}, turns)
+        for node in nodes:
+            stored = self._graph.node(node.id)
+            if stored is None:
+                self.add_node(node)
+            else:
+                self._reconcile(stored, node, self._graph.replace_node)
+            await turns.pause_if_due()
+        for edge in edges:
+            self._take_edge(edge)
+            await turns.pause_if_due()
 
     async def remove(self, *, unless: Callable[[], bool] = lambda: False) -> int:
         """Delete everything of this origin; the number of elements. Nothing if `unless`."""
-        async with self._lock:
+        async with self.turn:
             if unless():
                 return 0
             removed = await self._remove_others(frozenset(), frozenset(), Turns())

@@ -59,12 +59,14 @@ class Hub:
         self._settings = settings = settings or HubSettings()
         self._clock_ms = clock_ms
         service = graph.origin.partition(".")[0]
+        self._turn = asyncio.Lock()
         pool = partial(
             Pool,
             service=service,
             host_id=host_id,
             settings=settings,
             losses=losses,
+            turn=self._turn,
             clock_ms=clock_ms,
         )
         self._agents = pool(
@@ -83,7 +85,6 @@ class Hub:
         self._origins = origins or MemoryOrigins(lambda: asyncio.get_running_loop().time())
         self._replicas: dict[tuple[Origin, bool], Replica] = {}
         """By origin and whether it is an agent: a publisher may use the same name."""
-        self._turn = asyncio.Lock()
         self.flows = AgentFlows(
             self.agents,
             expected=lambda host: self._origins.knows(Origin(f"{AGENT}.{host}")),
@@ -197,7 +198,7 @@ class Hub:
         replica = self._replicas.get(key)
         if replica is None:
             replica = self._replicas[key] = Replica(
-                self._graph, origin, carries=carries, lock=self._turn, clock_ms=self._clock_ms
+                self._graph, origin, carries=carries, turn=self._turn, clock_ms=self._clock_ms
             )
         return replica
 

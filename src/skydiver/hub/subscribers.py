@@ -1,8 +1,7 @@
 """The peers that follow the graph: every change to each of them, whole or through a filter.
 
 Without a filter a change is turned into bytes once for each encoding and update policy, and the
-same bytes go to all peers that share them. What happens within one turn of the event loop travels
-together.
+same bytes go to all peers that share them. What happens within a few milliseconds travels together.
 
 With a filter the peer sees the graph that a Gremlin expression gives (api.md §2.9). The original
 evaluates it at each event. Here it is evaluated when something has changed, at most once per
@@ -38,6 +37,9 @@ _BAD_REQUEST = 400
 _WHOLE_GRAPH = "G"
 _TURN = 1_000
 """Changes sent to everybody before others get their turn."""
+_BETWEEN_S = 0.005
+"""Least time between two writes to everybody. A lone change goes at once; of a stream several go
+together, since a write costs the same whatever it carries."""
 _LONGEST_MEMORY = 1_000
 """Updates remembered one by one between two evaluations; above, elements are sent whole."""
 
@@ -57,6 +59,7 @@ class Subscribers:
         self._filters: set[_Filter] = set()
         self._changes: list[GraphEvent] = []
         self._flush_handle: asyncio.Handle | None = None
+        self._flushed_at = 0.0
 
     def on_event(self, change: GraphEvent) -> None:
         """Listener of the graph."""
@@ -65,7 +68,16 @@ class Subscribers:
         if self._plain:
             self._changes.append(change)
             if self._flush_handle is None:
-                self._flush_handle = asyncio.get_running_loop().call_soon(self._flush_turn)
+                self._schedule()
+
+    def _schedule(self) -> None:
+        """Send what waits at once, or together with what follows if something was just sent."""
+        loop = asyncio.get_running_loop()
+        since_s = loop.time() - self._flushed_at
+        if since_s >= _BETWEEN_S:
+            self._flush_handle = loop.call_soon(self._flush_turn)
+        else:
+            self._flush_handle = loop.call_later(_BETWEEN_S - since_s, self._flush_turn)
 
     def broadcast(self, message: Message) -> None:
         """Send something that is not about the graph to every peer that wants it."""
@@ -82,6 +94,7 @@ class Subscribers:
         if self._flush_handle is not None:
             self._flush_handle.cancel()
             self._flush_handle = None
+        self._flushed_at = asyncio.get_running_loop().time()
         changes, self._changes = self._changes[:_TURN], self._changes[_TURN:]
         messages: dict[bool, list[Message]] = {}
         for (protocol, partial), connections in list(self._plain.items()):

@@ -8,7 +8,7 @@ import asyncio
 class Turns:
     """Counts the time since others had a turn. One for each piece of long work."""
 
-    def __init__(self, slice_s: float = 0.01) -> None:
+    def __init__(self, slice_s: float = 0.005) -> None:
         self._slice_s = slice_s
         self._loop = asyncio.get_running_loop()
         self._ends_at = self._loop.time() + slice_s
