@@ -197,7 +197,7 @@ def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"host_id: piped\n")))
     assert load_settings(["-"], environ={}).host_id == "piped"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"nope: 1\n")))
-    with pytest.raises(ConfigError, match="^standard input, line 1: unknown key nope"):
+    with pytest.raises(ConfigError, match=r"^standard input, line 1: unknown key nope"):
         load_settings(["-"], environ={})
 
 

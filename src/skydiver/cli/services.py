@@ -95,7 +95,8 @@ def allinone(
     if allow_unauthenticated:
         for part in ("ANALYZER", "AGENT"):
             os.environ[f"SKYDIVE_{part}_AUTH_ALLOW_UNAUTHENTICATED"] = "true"
-    settings = _settings(options, {})
+    # What is to be said of the settings, the parts say.
+    settings = _settings(options, {}, warn=lambda line: None)
     from skydiver.cli.allinone import run
 
     return run(
@@ -106,7 +107,7 @@ def allinone(
     )
 
 
-def _settings(options: GlobalOptions, overrides: dict[str, Any]) -> Settings:
+def _settings(options: GlobalOptions, overrides: dict[str, Any], **how: Any) -> Settings:
     from skydiver.base.errors import ConfigError
     from skydiver.base.settings import load_settings
 
@@ -114,7 +115,7 @@ def _settings(options: GlobalOptions, overrides: dict[str, Any]) -> Settings:
         raise ConfigError(
             f"configuration backend {options.config_backend!r} is not supported; expected file"
         )
-    return load_settings(options.conf, overrides)
+    return load_settings(options.conf, overrides, **how)
 
 
 def _set_up_logging(settings: Settings, options: GlobalOptions, service: str) -> None:
