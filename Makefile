@@ -30,6 +30,7 @@ $(VENV)/.native: $(VENV)/.python pyproject.toml $(RUST_SOURCES)
 
 .PHONY: build
 build: system $(VENV)/.native ## build everything; leaves the command at .venv/bin/skydive
+	@$(BIN)/python -m compileall -q src/skydiver
 
 .PHONY: run
 run: build ## start analyzer and agent on this host, and print where to look
