@@ -109,6 +109,51 @@ async def test_an_answer_without_the_two_headers_is_no_analyzer(serve: Serve, ru
     assert analyzer.received == []
 
 
+async def test_an_analyzer_that_accepts_and_never_answers_is_tried_again(run: Run) -> None:
+    """The kernel goes on accepting for a process that is stopped."""
+    seen: list[bytes] = []
+
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(never_answer, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        await run(Agent(f"{host}:{port}", request_timeout_s=0.1))
+        await eventually(lambda: len(seen) >= 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (401, "refuses this agent's credentials (status 401)"),
+        (409, "has an agent with this host id already (status 409)"),
+        (404, "refuses the connection (status 404)"),
+    ],
+)
+async def test_a_refusal_is_said_once_in_words(
+    serve: Serve, run: Run, caplog: pytest.LogCaptureFixture, status: int, says: str
+) -> None:
+    """It is repeated for as long as nobody changes anything, but not in the log."""
+    asked = 0
+
+    async def refuse(_request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_get("/ws/agent/topology", refuse)
+    address = await serve(app)
+    await run(Agent(address))
+    await eventually(lambda: asked >= 3)
+    assert [r.message for r in caplog.records if r.name == "skydiver.hub.pod"] == [
+        f"analyzer {address}: {says}; trying again"
+    ]
+
+
 async def test_the_status_shows_each_analyzer_and_the_master(start: Start, run: Run) -> None:
     """The shape is the original's (§3.12); one that is not reached has only its address."""
     server = await start(Server())

@@ -26,6 +26,7 @@ from aiohttp import (
     ClientSession,
     ClientTimeout,
     ClientWebSocketResponse,
+    ClientWSTimeout,
     WSMsgType,
     WSServerHandshakeError,
 )
@@ -60,6 +61,8 @@ _NOT_FOUND = 404
 _FAILED = 500
 _BUSY = 503
 
+_CLOSE_S = 1.0
+"""How long a peer has to answer a good-bye."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 3.0
 _PIECE = 100
@@ -296,13 +299,22 @@ class _Link:
 
     async def _connect(self, session: ClientSession, tls: ssl.SSLContext | None) -> _Socket:
         url = f"{'wss' if tls else 'ws'}://{self.address}{PATH}"
+        timeout_s = self._settings.request_timeout_s
         try:
-            socket = await session.ws_connect(
-                url, autoping=False, max_msg_size=_LARGEST_MESSAGE, ssl=tls or True
-            )
+            # A stopped process still accepts connections; only the answer shows that it lives.
+            async with asyncio.timeout(timeout_s):
+                socket = await session.ws_connect(
+                    url,
+                    autoping=False,
+                    max_msg_size=_LARGEST_MESSAGE,
+                    ssl=tls or True,
+                    timeout=ClientWSTimeout(ws_close=_CLOSE_S),
+                )
         except WSServerHandshakeError as error:
             raise Unavailable(_refusal(error.status)) from error
-        except (ClientError, OSError, TimeoutError) as error:
+        except TimeoutError:
+            raise Unavailable(f"no answer in {timeout_s:g} s") from None
+        except (ClientError, OSError) as error:
             raise Unavailable(f"cannot connect ({_reason(error)})") from error
         assert isinstance(socket, _Socket)
         self.remote_host = socket.answer.headers.get("X-Host-ID", "")
