@@ -55,9 +55,7 @@ fn object(
         if at > begin {
             out.push(b',');
         }
-        out.push(b'"');
-        out.extend_from_slice(member.name.as_bytes());
-        out.extend_from_slice(b"\":");
+        out.extend_from_slice(member.key.as_bytes());
         let written = match value {
             Some(_) if member.repeated => list(out, message, member, depth)?,
             value => scalar(out, member, value, depth)?,
@@ -162,25 +160,30 @@ fn signed(out: &mut Vec<u8>, value: i64) {
 }
 
 fn unsigned(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        if let Some(slot) = digits.get_mut(at) {
-            *slot = b'0' + (value % 10) as u8;
-        }
-        value /= 10;
+    if value < 10 {
+        out.push(b'0' + value as u8);
+        return;
+    }
+    let mut digits = [b'0'; 20];
+    let mut used = 0;
+    for pair in digits.rchunks_exact_mut(2) {
+        let two = (value % 100) as u8;
+        pair.copy_from_slice(&[b'0' + two / 10, b'0' + two % 10]);
+        value /= 100;
+        used += 2;
         if value == 0 {
+            used -= usize::from(two < 10);
             break;
         }
     }
-    out.extend_from_slice(digits.get(at..).unwrap_or(&[]));
+    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or(&[]));
 }
 
 /// A string. What is not UTF-8 becomes the replacement character.
 fn text(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
-    if bytes.iter().all(|byte| is_plain(*byte)) {
+    // Without a way out early, so that many bytes are looked at at once.
+    if bytes.iter().fold(true, |all, byte| all & is_plain(*byte)) {
         out.extend_from_slice(bytes);
     } else {
         for character in String::from_utf8_lossy(bytes).chars() {
@@ -191,7 +194,7 @@ fn text(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn is_plain(byte: u8) -> bool {
-    matches!(byte, 0x20..=0x7E) && byte != b'"' && byte != b'\\'
+    (0x20..0x7F).contains(&byte) & (byte != b'"') & (byte != b'\\')
 }
 
 fn escaped(out: &mut Vec<u8>, character: char) {
@@ -389,6 +392,26 @@ mod tests {
             r#""Start":0,"Last":0,"ParentUUID":"","RawPacketsCaptured":0}]"#,
         );
         assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn numbers_have_no_leading_zeros() {
+        for value in [
+            0,
+            9,
+            10,
+            99,
+            100,
+            101,
+            999,
+            1_000,
+            1_700_000_000_123,
+            u64::MAX,
+        ] {
+            let mut out = Vec::new();
+            unsigned(&mut out, value);
+            assert_eq!(String::from_utf8_lossy(&out), value.to_string());
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Searches over a table: filter, sort, deduplicate, cut (flows.md §9).
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use crate::encode;
@@ -87,39 +88,60 @@ impl Search {
     /// Their numbers, in order.
     pub fn select(&self, flows: &Flows) -> Vec<u32> {
         let (first, last) = self.range;
-        let enough = match (self.sort, self.dedup) {
-            (None, None) => last,
-            _ => usize::MAX,
-        };
         let mut scratch = String::new();
-        let mut numbers: Vec<u32> = (0u32..)
-            .zip(flows.iter())
-            .filter(|(_, view)| self.filter.passes(view, &mut scratch))
-            .map(|(number, _)| number)
-            .take(enough)
-            .collect();
-        if let Some(sort) = self.sort {
+        let mut distinct = Distinct::new(self.dedup);
+        let mut numbers: Vec<u32> = match self.sort {
             // Of a sorted answer nothing behind its end is needed, unless some of it is repeated.
-            let wanted = if self.dedup.is_none() {
-                last
-            } else {
-                usize::MAX
-            };
-            numbers = sorted(flows, numbers, sort, wanted);
-        }
-        if let Some(field) = self.dedup {
-            let mut seen = HashSet::new();
-            numbers.retain(|number| match flows.get(*number) {
-                Some(view) => match Key::of(&view, field, &mut scratch) {
-                    Some(key) => seen.insert(key),
-                    None => true,
-                },
-                None => false,
-            });
-        }
-        numbers.truncate(last);
+            Some(sort) => self
+                .sorted(
+                    flows,
+                    sort,
+                    if self.dedup.is_none() {
+                        last
+                    } else {
+                        usize::MAX
+                    },
+                )
+                .into_iter()
+                .filter(|number| distinct.is_new(flows, *number))
+                .take(last)
+                .collect(),
+            None => (0u32..)
+                .zip(flows.iter())
+                .filter(|(_, view)| self.filter.passes(view, &mut scratch))
+                .map(|(number, _)| number)
+                .filter(|number| distinct.is_new(flows, *number))
+                .take(last)
+                .collect(),
+        };
         numbers.drain(..first.min(numbers.len()));
         numbers
+    }
+
+    /// The first `wanted` of the flows that pass, in order.
+    fn sorted(&self, flows: &Flows, sort: Sort, wanted: usize) -> Vec<u32> {
+        let mut scratch = String::new();
+        match sort.field.kind {
+            Kind::Text | Kind::Named(_) => {
+                let mut first = First::new(sort.descending, wanted);
+                for (number, view) in (0u32..).zip(flows.iter()) {
+                    if self.filter.passes(&view, &mut scratch) {
+                        let text = view.text(sort.field, &mut scratch);
+                        first.offer(text.map(Box::<str>::from), number);
+                    }
+                }
+                first.into_numbers()
+            }
+            _ => {
+                let mut first = First::new(sort.descending, wanted);
+                for (number, view) in (0u32..).zip(flows.iter()) {
+                    if self.filter.passes(&view, &mut scratch) {
+                        first.offer(view.integer(sort.field), number);
+                    }
+                }
+                first.into_numbers()
+            }
+        }
     }
 }
 
@@ -166,49 +188,94 @@ impl Key {
     }
 }
 
-/// The first `wanted` of the flows in order.
-fn sorted(flows: &Flows, numbers: Vec<u32>, sort: Sort, wanted: usize) -> Vec<u32> {
-    let views = numbers
-        .into_iter()
-        .filter_map(|number| flows.get(number).map(|view| (number, view)));
-    match sort.field.kind {
-        Kind::Text | Kind::Named(_) => {
-            let mut scratch = String::new();
-            let text = |view: &FlowView<'_>| {
-                let text = view.text(sort.field, &mut scratch);
-                text.map(Box::<str>::from)
-            };
-            in_order(views, text, sort.descending, wanted)
+/// Lets the first flow of each value pass, and all that lack the field.
+struct Distinct {
+    field: Option<Field>,
+    seen: HashSet<Key>,
+    scratch: String,
+}
+
+impl Distinct {
+    fn new(field: Option<Field>) -> Distinct {
+        Distinct {
+            field,
+            seen: HashSet::new(),
+            scratch: String::new(),
         }
-        _ => {
-            let number = |view: &FlowView<'_>| view.integer(sort.field);
-            in_order(views, number, sort.descending, wanted)
-        }
+    }
+
+    fn is_new(&mut self, flows: &Flows, number: u32) -> bool {
+        let Some(field) = self.field else {
+            return true;
+        };
+        let key = flows
+            .get(number)
+            .and_then(|view| Key::of(&view, field, &mut self.scratch));
+        key.is_none_or(|key| self.seen.insert(key))
     }
 }
 
-fn in_order<'a, K: Ord>(
-    views: impl Iterator<Item = (u32, FlowView<'a>)>,
-    mut key: impl FnMut(&FlowView<'a>) -> Option<K>,
+/// Collects the first `wanted` of what it is offered. What cannot be among them is forgotten now
+/// and then, so that a short answer takes little memory however many flows there are.
+struct First<K> {
     descending: bool,
     wanted: usize,
-) -> Vec<u32> {
-    // None is less than any value. Among equals the number decides, so that an answer is the same
-    // whether it is cut or not.
-    let mut keyed: Vec<(Option<K>, u32)> =
-        views.map(|(number, view)| (key(&view), number)).collect();
-    let order = |a: &(Option<K>, u32), b: &(Option<K>, u32)| {
-        let by_key = if descending {
-            b.0.cmp(&a.0)
-        } else {
-            a.0.cmp(&b.0)
-        };
-        by_key.then(a.1.cmp(&b.1))
-    };
-    if wanted < keyed.len() {
-        keyed.select_nth_unstable_by(wanted, order);
-        keyed.truncate(wanted);
+    /// Key and number. None is less than any value.
+    kept: Vec<(Option<K>, u32)>,
+    /// Nobody behind this one is among the first.
+    last: Option<(Option<K>, u32)>,
+}
+
+impl<K: Ord + Clone> First<K> {
+    fn new(descending: bool, wanted: usize) -> First<K> {
+        First {
+            descending,
+            wanted,
+            kept: Vec::new(),
+            last: None,
+        }
     }
-    keyed.sort_unstable_by(order);
-    keyed.into_iter().map(|(_, number)| number).collect()
+
+    fn offer(&mut self, key: Option<K>, number: u32) {
+        let offered = (key, number);
+        if let Some(last) = &self.last {
+            if order(self.descending, &offered, last).is_gt() {
+                return;
+            }
+        }
+        self.kept.push(offered);
+        if self.kept.len() / 2 > self.wanted.max(512) {
+            self.forget();
+            self.last = self.kept.last().cloned();
+        }
+    }
+
+    /// Leaves the first, the last of them at the end.
+    fn forget(&mut self) {
+        let descending = self.descending;
+        if self.wanted < self.kept.len() {
+            let place = self.wanted.saturating_sub(1);
+            self.kept
+                .select_nth_unstable_by(place, |a, b| order(descending, a, b));
+            self.kept.truncate(self.wanted);
+        }
+    }
+
+    fn into_numbers(mut self) -> Vec<u32> {
+        self.forget();
+        let descending = self.descending;
+        self.kept.sort_unstable_by(|a, b| order(descending, a, b));
+        self.kept.into_iter().map(|(_, number)| number).collect()
+    }
+}
+
+/// Among equals the number decides, so that an answer is the same whether it is cut or not.
+#[inline]
+fn order<K: Ord>(descending: bool, a: &(Option<K>, u32), b: &(Option<K>, u32)) -> Ordering {
+    let by_key = if descending {
+        b.0.cmp(&a.0)
+    } else {
+        a.0.cmp(&b.0)
+    };
+    by_key.then(a.1.cmp(&b.1))
 }

@@ -33,6 +33,8 @@ pub struct Member {
     pub number: u32,
     /// Name in JSON.
     pub name: &'static str,
+    /// The same with quotes and colon.
+    pub key: &'static str,
     /// Name in filters, where it differs.
     pub alias: &'static str,
     /// What it holds.
@@ -43,15 +45,18 @@ pub struct Member {
     pub always: bool,
 }
 
-const fn member(number: u32, name: &'static str, kind: Kind) -> Member {
-    Member {
-        number,
-        name,
-        alias: name,
-        kind,
-        repeated: false,
-        always: false,
-    }
+macro_rules! member {
+    ($number:expr, $name:literal, $kind:expr $(,)?) => {
+        Member {
+            number: $number,
+            name: $name,
+            key: concat!("\"", $name, "\":"),
+            alias: $name,
+            kind: $kind,
+            repeated: false,
+            always: false,
+        }
+    };
 }
 
 impl Member {
@@ -98,7 +103,7 @@ impl Schema {
             }
             place += 1;
         }
-        assert!(members.len() < MOST_MEMBERS);
+        assert!(members.len() <= MOST_MEMBERS);
         Schema { members, low }
     }
 
@@ -114,7 +119,7 @@ impl Schema {
 }
 
 /// No message has as many members.
-pub const MOST_MEMBERS: usize = 32;
+pub const MOST_MEMBERS: usize = 24;
 
 /// Names of protocols, by number.
 pub const PROTOCOLS: &[&str] = &[
@@ -124,193 +129,193 @@ pub const PROTOCOLS: &[&str] = &[
 const PROTOCOL: Kind = Kind::Named(PROTOCOLS);
 
 static LAYER: Schema = Schema::new(&[
-    member(1, "Protocol", PROTOCOL).always(),
-    member(3, "A", Kind::Text),
-    member(4, "B", Kind::Text),
-    member(5, "ID", Kind::Integer).always(),
+    member!(1, "Protocol", PROTOCOL).always(),
+    member!(3, "A", Kind::Text),
+    member!(4, "B", Kind::Text),
+    member!(5, "ID", Kind::Integer).always(),
 ]);
 
 static TRANSPORT: Schema = Schema::new(&[
-    member(1, "Protocol", PROTOCOL).always(),
-    member(2, "A", Kind::Integer).always(),
-    member(3, "B", Kind::Integer).always(),
-    member(4, "ID", Kind::Integer).always(),
+    member!(1, "Protocol", PROTOCOL).always(),
+    member!(2, "A", Kind::Integer).always(),
+    member!(3, "B", Kind::Integer).always(),
+    member!(4, "ID", Kind::Integer).always(),
 ]);
 
 static ICMP: Schema = Schema::new(&[
-    member(1, "Type", Kind::Named(icmp::KINDS)).always(),
-    member(2, "Code", Kind::Unsigned),
-    member(3, "ID", Kind::Unsigned),
+    member!(1, "Type", Kind::Named(icmp::KINDS)).always(),
+    member!(2, "Code", Kind::Unsigned),
+    member!(3, "ID", Kind::Unsigned),
 ]);
 
 static METRIC: Schema = Schema::new(&[
-    member(2, "ABPackets", Kind::Integer).always(),
-    member(3, "ABBytes", Kind::Integer).always(),
-    member(4, "BAPackets", Kind::Integer).always(),
-    member(5, "BABytes", Kind::Integer).always(),
-    member(6, "Start", Kind::Integer).always(),
-    member(7, "Last", Kind::Integer).always(),
-    member(8, "RTT", Kind::Integer),
+    member!(2, "ABPackets", Kind::Integer).always(),
+    member!(3, "ABBytes", Kind::Integer).always(),
+    member!(4, "BAPackets", Kind::Integer).always(),
+    member!(5, "BABytes", Kind::Integer).always(),
+    member!(6, "Start", Kind::Integer).always(),
+    member!(7, "Last", Kind::Integer).always(),
+    member!(8, "RTT", Kind::Integer),
 ]);
 
 static TCP_METRIC: Schema = Schema::new(&[
-    member(1, "ABSynStart", Kind::Integer).always(),
-    member(2, "BASynStart", Kind::Integer).always(),
-    member(3, "ABSynTTL", Kind::Unsigned),
-    member(4, "BASynTTL", Kind::Unsigned),
-    member(5, "ABFinStart", Kind::Integer).always(),
-    member(6, "BAFinStart", Kind::Integer).always(),
-    member(7, "ABRstStart", Kind::Integer).always(),
-    member(8, "BARstStart", Kind::Integer).always(),
-    member(9, "ABSegmentOutOfOrder", Kind::Integer).always(),
-    member(10, "ABSegmentSkipped", Kind::Integer).always(),
-    member(11, "ABSegmentSkippedBytes", Kind::Integer).always(),
-    member(12, "ABPackets", Kind::Integer).always(),
-    member(13, "ABBytes", Kind::Integer).always(),
-    member(14, "ABSawStart", Kind::Integer).always(),
-    member(15, "ABSawEnd", Kind::Integer).always(),
-    member(16, "BASegmentOutOfOrder", Kind::Integer).always(),
-    member(17, "BASegmentSkipped", Kind::Integer).always(),
-    member(18, "BASegmentSkippedBytes", Kind::Integer).always(),
-    member(19, "BAPackets", Kind::Integer).always(),
-    member(20, "BABytes", Kind::Integer).always(),
-    member(21, "BASawStart", Kind::Integer).always(),
-    member(22, "BASawEnd", Kind::Integer).always(),
+    member!(1, "ABSynStart", Kind::Integer).always(),
+    member!(2, "BASynStart", Kind::Integer).always(),
+    member!(3, "ABSynTTL", Kind::Unsigned),
+    member!(4, "BASynTTL", Kind::Unsigned),
+    member!(5, "ABFinStart", Kind::Integer).always(),
+    member!(6, "BAFinStart", Kind::Integer).always(),
+    member!(7, "ABRstStart", Kind::Integer).always(),
+    member!(8, "BARstStart", Kind::Integer).always(),
+    member!(9, "ABSegmentOutOfOrder", Kind::Integer).always(),
+    member!(10, "ABSegmentSkipped", Kind::Integer).always(),
+    member!(11, "ABSegmentSkippedBytes", Kind::Integer).always(),
+    member!(12, "ABPackets", Kind::Integer).always(),
+    member!(13, "ABBytes", Kind::Integer).always(),
+    member!(14, "ABSawStart", Kind::Integer).always(),
+    member!(15, "ABSawEnd", Kind::Integer).always(),
+    member!(16, "BASegmentOutOfOrder", Kind::Integer).always(),
+    member!(17, "BASegmentSkipped", Kind::Integer).always(),
+    member!(18, "BASegmentSkippedBytes", Kind::Integer).always(),
+    member!(19, "BAPackets", Kind::Integer).always(),
+    member!(20, "BABytes", Kind::Integer).always(),
+    member!(21, "BASawStart", Kind::Integer).always(),
+    member!(22, "BASawEnd", Kind::Integer).always(),
 ]);
 
 static IP_METRIC: Schema = Schema::new(&[
-    member(1, "Fragments", Kind::Integer).always(),
-    member(2, "FragmentErrors", Kind::Integer).always(),
+    member!(1, "Fragments", Kind::Integer).always(),
+    member!(2, "FragmentErrors", Kind::Integer).always(),
 ]);
 
 static DHCP_V4: Schema = Schema::new(&[
-    member(1, "contents", Kind::Bytes).alias("Contents"),
-    member(2, "payload", Kind::Bytes).alias("Payload"),
-    member(3, "hardware_len", Kind::Unsigned).alias("HardwareLen"),
-    member(4, "hardware_opts", Kind::Unsigned).alias("HardwareOpts"),
-    member(5, "xid", Kind::Unsigned).alias("Xid"),
-    member(6, "secs", Kind::Unsigned).alias("Secs"),
-    member(7, "flags", Kind::Unsigned).alias("Flags"),
-    member(8, "server_name", Kind::Bytes).alias("ServerName"),
-    member(9, "file", Kind::Bytes).alias("File"),
+    member!(1, "contents", Kind::Bytes).alias("Contents"),
+    member!(2, "payload", Kind::Bytes).alias("Payload"),
+    member!(3, "hardware_len", Kind::Unsigned).alias("HardwareLen"),
+    member!(4, "hardware_opts", Kind::Unsigned).alias("HardwareOpts"),
+    member!(5, "xid", Kind::Unsigned).alias("Xid"),
+    member!(6, "secs", Kind::Unsigned).alias("Secs"),
+    member!(7, "flags", Kind::Unsigned).alias("Flags"),
+    member!(8, "server_name", Kind::Bytes).alias("ServerName"),
+    member!(9, "file", Kind::Bytes).alias("File"),
 ]);
 
 static VRRP_V2: Schema = Schema::new(&[
-    member(1, "contents", Kind::Bytes).alias("Contents"),
-    member(2, "payload", Kind::Bytes).alias("Payload"),
-    member(3, "version", Kind::Unsigned).alias("Version"),
-    member(4, "VirtualRtrID", Kind::Unsigned).alias("virtual_rtrID"),
-    member(5, "priority", Kind::Unsigned).alias("Priority"),
-    member(6, "CountIPAddr", Kind::Unsigned).alias("count_ipaddr"),
-    member(7, "adver_int", Kind::Unsigned).alias("AdverInt"),
-    member(8, "checksum", Kind::Unsigned).alias("Checksum"),
+    member!(1, "contents", Kind::Bytes).alias("Contents"),
+    member!(2, "payload", Kind::Bytes).alias("Payload"),
+    member!(3, "version", Kind::Unsigned).alias("Version"),
+    member!(4, "VirtualRtrID", Kind::Unsigned).alias("virtual_rtrID"),
+    member!(5, "priority", Kind::Unsigned).alias("Priority"),
+    member!(6, "CountIPAddr", Kind::Unsigned).alias("count_ipaddr"),
+    member!(7, "adver_int", Kind::Unsigned).alias("AdverInt"),
+    member!(8, "checksum", Kind::Unsigned).alias("Checksum"),
 ]);
 
 static DNS: Schema = Schema::new(&[
-    member(1, "ID", Kind::Unsigned),
-    member(2, "QR", Kind::Boolean),
-    member(3, "op_code", Kind::Text).alias("OpCode"),
-    member(4, "AA", Kind::Boolean),
-    member(5, "TC", Kind::Boolean),
-    member(6, "RD", Kind::Boolean),
-    member(7, "RA", Kind::Boolean),
-    member(8, "z", Kind::Unsigned).alias("Z"),
-    member(9, "response_code", Kind::Text).alias("ResponseCode"),
-    member(10, "QDCount", Kind::Unsigned).alias("q_d_count"),
-    member(11, "ANCount", Kind::Unsigned).alias("a_n_count"),
-    member(12, "NSCount", Kind::Unsigned).alias("n_s_count"),
-    member(13, "ARCount", Kind::Unsigned).alias("a_r_count"),
-    member(14, "questions", Kind::Message(&DNS_QUESTION)).repeated(),
-    member(15, "answers", Kind::Message(&DNS_RECORD)).repeated(),
-    member(16, "authorities", Kind::Message(&DNS_RECORD)).repeated(),
-    member(17, "additionals", Kind::Message(&DNS_RECORD)).repeated(),
-    member(18, "timestamp", Kind::Time),
+    member!(1, "ID", Kind::Unsigned),
+    member!(2, "QR", Kind::Boolean),
+    member!(3, "op_code", Kind::Text).alias("OpCode"),
+    member!(4, "AA", Kind::Boolean),
+    member!(5, "TC", Kind::Boolean),
+    member!(6, "RD", Kind::Boolean),
+    member!(7, "RA", Kind::Boolean),
+    member!(8, "z", Kind::Unsigned).alias("Z"),
+    member!(9, "response_code", Kind::Text).alias("ResponseCode"),
+    member!(10, "QDCount", Kind::Unsigned).alias("q_d_count"),
+    member!(11, "ANCount", Kind::Unsigned).alias("a_n_count"),
+    member!(12, "NSCount", Kind::Unsigned).alias("n_s_count"),
+    member!(13, "ARCount", Kind::Unsigned).alias("a_r_count"),
+    member!(14, "questions", Kind::Message(&DNS_QUESTION)).repeated(),
+    member!(15, "answers", Kind::Message(&DNS_RECORD)).repeated(),
+    member!(16, "authorities", Kind::Message(&DNS_RECORD)).repeated(),
+    member!(17, "additionals", Kind::Message(&DNS_RECORD)).repeated(),
+    member!(18, "timestamp", Kind::Time),
 ]);
 
 static DNS_QUESTION: Schema = Schema::new(&[
-    member(1, "name", Kind::Text),
-    member(2, "type", Kind::Text),
-    member(3, "class", Kind::Text),
+    member!(1, "name", Kind::Text),
+    member!(2, "type", Kind::Text),
+    member!(3, "class", Kind::Text),
 ]);
 
 static DNS_RECORD: Schema = Schema::new(&[
-    member(1, "name", Kind::Text),
-    member(2, "type", Kind::Text),
-    member(3, "class", Kind::Text),
-    member(4, "TTL", Kind::Unsigned),
-    member(5, "data_length", Kind::Unsigned),
-    member(6, "IP", Kind::Text),
-    member(7, "NS", Kind::Text),
-    member(8, "CNAME", Kind::Text),
-    member(9, "PTR", Kind::Text),
-    member(10, "TXTs", Kind::Text).repeated(),
-    member(11, "SOA", Kind::Message(&DNS_SOA)),
-    member(12, "SRV", Kind::Message(&DNS_SRV)),
-    member(13, "MX", Kind::Message(&DNS_MX)),
-    member(14, "OPT", Kind::Message(&DNS_OPT)).repeated(),
+    member!(1, "name", Kind::Text),
+    member!(2, "type", Kind::Text),
+    member!(3, "class", Kind::Text),
+    member!(4, "TTL", Kind::Unsigned),
+    member!(5, "data_length", Kind::Unsigned),
+    member!(6, "IP", Kind::Text),
+    member!(7, "NS", Kind::Text),
+    member!(8, "CNAME", Kind::Text),
+    member!(9, "PTR", Kind::Text),
+    member!(10, "TXTs", Kind::Text).repeated(),
+    member!(11, "SOA", Kind::Message(&DNS_SOA)),
+    member!(12, "SRV", Kind::Message(&DNS_SRV)),
+    member!(13, "MX", Kind::Message(&DNS_MX)),
+    member!(14, "OPT", Kind::Message(&DNS_OPT)).repeated(),
 ]);
 
 static DNS_SOA: Schema = Schema::new(&[
-    member(1, "MName", Kind::Text),
-    member(2, "RName", Kind::Text),
-    member(3, "serial", Kind::Unsigned),
-    member(4, "refresh", Kind::Unsigned),
-    member(5, "retry", Kind::Unsigned),
-    member(6, "expire", Kind::Unsigned),
-    member(7, "minimum", Kind::Unsigned),
+    member!(1, "MName", Kind::Text),
+    member!(2, "RName", Kind::Text),
+    member!(3, "serial", Kind::Unsigned),
+    member!(4, "refresh", Kind::Unsigned),
+    member!(5, "retry", Kind::Unsigned),
+    member!(6, "expire", Kind::Unsigned),
+    member!(7, "minimum", Kind::Unsigned),
 ]);
 
 static DNS_SRV: Schema = Schema::new(&[
-    member(1, "priority", Kind::Unsigned),
-    member(2, "weight", Kind::Unsigned),
-    member(3, "port", Kind::Unsigned),
-    member(4, "name", Kind::Text),
+    member!(1, "priority", Kind::Unsigned),
+    member!(2, "weight", Kind::Unsigned),
+    member!(3, "port", Kind::Unsigned),
+    member!(4, "name", Kind::Text),
 ]);
 
 static DNS_MX: Schema = Schema::new(&[
-    member(1, "preference", Kind::Unsigned),
-    member(2, "name", Kind::Text),
+    member!(1, "preference", Kind::Unsigned),
+    member!(2, "name", Kind::Text),
 ]);
 
 static DNS_OPT: Schema = Schema::new(&[
-    member(1, "Code", Kind::Unsigned),
-    member(2, "Data", Kind::Text),
+    member!(1, "Code", Kind::Unsigned),
+    member!(2, "Data", Kind::Text),
 ]);
 
 /// A flow. `LastRawPackets` (36) is not in it: it is never in JSON.
 pub static FLOW: Schema = Schema::new(&[
-    member(flow::UUID, "UUID", Kind::Text),
-    member(flow::LAYERS_PATH, "LayersPath", Kind::Text),
-    member(flow::APPLICATION, "Application", Kind::Text),
-    member(flow::LINK, "Link", Kind::Message(&LAYER)),
-    member(flow::NETWORK, "Network", Kind::Message(&LAYER)),
-    member(flow::TRANSPORT, "Transport", Kind::Message(&TRANSPORT)),
-    member(flow::ICMP, "ICMP", Kind::Message(&ICMP)),
-    member(flow::DHCP_V4, "DHCPv4", Kind::Message(&DHCP_V4)),
-    member(flow::DNS, "DNS", Kind::Message(&DNS)),
-    member(flow::VRRP_V2, "VRRPv2", Kind::Message(&VRRP_V2)),
-    member(
+    member!(flow::UUID, "UUID", Kind::Text),
+    member!(flow::LAYERS_PATH, "LayersPath", Kind::Text),
+    member!(flow::APPLICATION, "Application", Kind::Text),
+    member!(flow::LINK, "Link", Kind::Message(&LAYER)),
+    member!(flow::NETWORK, "Network", Kind::Message(&LAYER)),
+    member!(flow::TRANSPORT, "Transport", Kind::Message(&TRANSPORT)),
+    member!(flow::ICMP, "ICMP", Kind::Message(&ICMP)),
+    member!(flow::DHCP_V4, "DHCPv4", Kind::Message(&DHCP_V4)),
+    member!(flow::DNS, "DNS", Kind::Message(&DNS)),
+    member!(flow::VRRP_V2, "VRRPv2", Kind::Message(&VRRP_V2)),
+    member!(
         flow::LAST_UPDATE_METRIC,
         "LastUpdateMetric",
         Kind::Message(&METRIC),
     ),
-    member(flow::METRIC, "Metric", Kind::Message(&METRIC)),
-    member(flow::TCP_METRIC, "TCPMetric", Kind::Message(&TCP_METRIC)),
-    member(flow::IP_METRIC, "IPMetric", Kind::Message(&IP_METRIC)),
-    member(flow::START, "Start", Kind::Integer).always(),
-    member(flow::LAST, "Last", Kind::Integer).always(),
-    member(flow::TRACKING_ID, "TrackingID", Kind::Text),
-    member(flow::L3_TRACKING_ID, "L3TrackingID", Kind::Text),
-    member(flow::PARENT_UUID, "ParentUUID", Kind::Text).always(),
-    member(flow::NODE_TID, "NodeTID", Kind::Text),
-    member(flow::CAPTURE_ID, "CaptureID", Kind::Text),
-    member(
+    member!(flow::METRIC, "Metric", Kind::Message(&METRIC)),
+    member!(flow::TCP_METRIC, "TCPMetric", Kind::Message(&TCP_METRIC)),
+    member!(flow::IP_METRIC, "IPMetric", Kind::Message(&IP_METRIC)),
+    member!(flow::START, "Start", Kind::Integer).always(),
+    member!(flow::LAST, "Last", Kind::Integer).always(),
+    member!(flow::TRACKING_ID, "TrackingID", Kind::Text),
+    member!(flow::L3_TRACKING_ID, "L3TrackingID", Kind::Text),
+    member!(flow::PARENT_UUID, "ParentUUID", Kind::Text).always(),
+    member!(flow::NODE_TID, "NodeTID", Kind::Text),
+    member!(flow::CAPTURE_ID, "CaptureID", Kind::Text),
+    member!(
         flow::RAW_PACKETS_CAPTURED,
         "RawPacketsCaptured",
         Kind::Integer,
     )
     .always(),
-    member(flow::FINISH_TYPE, "FinishType", Kind::Integer),
+    member!(flow::FINISH_TYPE, "FinishType", Kind::Integer),
 ]);
 
 /// Numbers of the members of a flow.
