@@ -34,7 +34,8 @@ class Place(Enum):
     LINE_START = r"(?m:^)"
     LINE_END = r"(?m:$)"
     WORD_BOUNDARY = r"(?a:\b)"
-    NOT_WORD_BOUNDARY = r"(?a:\B)"
+    NOT_WORD_BOUNDARY = r"(?a:(?!\b))"
+    # Not \B, which `re` does not find in an empty text.
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from skydiver.base.errors import ProtocolError
+from skydiver.base.errors import ProtocolError, QueryError
 from skydiver.filters import filters_pb2 as pb
 from skydiver.filters.tree import (
     And,
@@ -21,19 +21,26 @@ from skydiver.filters.tree import (
     Regex,
 )
 
-MAX_DEPTH = 90
-"""Deeper trees are refused; the protobuf library refuses them at about this depth too."""
+MAX_DEPTH = 45
+"""Deeper trees are refused; the protobuf library takes 100 messages inside each other, and each
+level of a tree is two."""
 
 
 def to_wire(where: Filter) -> pb.Filter:
-    """`where` as its message."""
+    """`where` as its message; `QueryError` when it is too deep to travel."""
+    return _to_wire(where, MAX_DEPTH)
+
+
+def _to_wire(where: Filter, depth: int) -> pb.Filter:
+    if depth == 0:
+        raise QueryError(f"filter nested deeper than {MAX_DEPTH}")
     match where:
         case And(filters):
-            return _bool_filter(pb.AND, filters)
+            return _bool_filter(pb.AND, filters, depth)
         case Or(filters):
-            return _bool_filter(pb.OR, filters)
+            return _bool_filter(pb.OR, filters, depth)
         case Not(filters):
-            return _bool_filter(pb.NOT, filters)
+            return _bool_filter(pb.NOT, filters, depth)
         case Eq(key, bool(value)):
             return pb.Filter(TermBoolFilter=pb.TermBoolFilter(Key=key, Value=value))
         case Eq(key, int(value)):
@@ -57,8 +64,9 @@ def to_wire(where: Filter) -> pb.Filter:
     raise TypeError(f"not a filter: {where!r}")
 
 
-def _bool_filter(op: pb.BoolFilterOp, filters: Iterable[Filter]) -> pb.Filter:
-    return pb.Filter(BoolFilter=pb.BoolFilter(Op=op, Filters=[to_wire(f) for f in filters]))
+def _bool_filter(op: pb.BoolFilterOp, filters: Iterable[Filter], depth: int) -> pb.Filter:
+    parts = [_to_wire(f, depth - 1) for f in filters]
+    return pb.Filter(BoolFilter=pb.BoolFilter(Op=op, Filters=parts))
 
 
 def from_wire(message: pb.Filter) -> Filter:

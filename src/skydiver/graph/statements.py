@@ -22,7 +22,6 @@ from skydiver.graph.facets import Facets
 from skydiver.graph.metadata import differences, normal_value, normalised
 from skydiver.graph.relations import OWNERSHIP, relation_edge_id, relation_of
 
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
