@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,34 @@ async def test_the_loopback_of_the_host_is_seen_by_anybody(broker: Broker) -> No
         assert node.metadata["EncapType"] == "loopback"
         assert "127.0.0.1/8" in node.metadata["IPV4"]
         assert "POINTTOPOINT" not in node.metadata["LinkFlags"]
+
+
+async def test_an_event_socket_that_fails_is_replaced(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deaf probe would show an old picture for ever."""
+    # Each sample is followed by a look at the events.
+    running = Running(broker, probes(metrics_update_s=0.05))
+    opened: list[socket.socket] = []
+    give = broker.netlink_socket
+
+    async def remember(*arguments: Any, **options: Any) -> socket.socket:
+        opened.append(await give(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(broker, "netlink_socket", remember)
+    async with running.at_work():
+        await running.until(lambda: "lo" in running.children("h1"))
+        events = next(one for one in opened if one.fileno() >= 0)
+        # In place of the kernel's socket a pipe: reading from it fails.
+        reader, writer = os.pipe()
+        os.dup2(reader, events.fileno())
+        os.write(writer, b"x")
+        await running.until(lambda: events.fileno() < 0)
+        await running.until(lambda: running.probes.status()["netlink"]["Status"] == "running")
+        os.close(reader)
+        os.close(writer)
+        await running.until(lambda: any(one.fileno() >= 0 for one in opened))
 
 
 @pytest.mark.root

@@ -69,6 +69,21 @@ async def test_a_probe_runs_again_after_an_outage(broker: Broker) -> None:
     assert probe.attempts == 3
 
 
+async def test_an_outage_in_a_task_of_a_probe_is_one_of_the_probe(broker: Broker) -> None:
+    """Task groups wrap what their tasks raise."""
+
+    class Grouped(Flaky):
+        async def run(self, ctx: Context) -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(super().run(ctx), name="inner")
+
+    probe = Grouped(1)
+    running = Running(broker, [probe])
+    async with running.at_work():
+        await running.until(lambda: bool(running.named("flaky")))
+    assert probe.attempts == 2
+
+
 async def test_a_bug_in_a_probe_is_not_hidden(broker: Broker) -> None:
     """Only outages are survived; anything else has to be seen and repaired."""
 

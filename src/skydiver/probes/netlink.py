@@ -84,6 +84,7 @@ class NetlinkProbe(Probe[NetlinkSettings]):
             stack.callback(follower.close)
             await follower.begin()
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(follower.fail(), name="netlink events")
                 tasks.create_task(follower.dump_on_demand(), name="netlink dumps")
                 tasks.create_task(
                     follower.sample(self.config.metrics_update_s), name="netlink counters"
@@ -103,6 +104,8 @@ class Follower:
         self._to_dump: dict[int, None] = {}
         self._failures: dict[int, int] = {}
         """Dumps that failed in a row."""
+        self._failed = asyncio.Event()
+        self._failure = ""
         self._work = asyncio.Event()
         self._dropped = 0
         self._last_event_s = 0.0
@@ -130,6 +133,11 @@ class Follower:
                 await asyncio.sleep(0)
         self._table.writer = self._ctx.graph
         self._turn()
+
+    async def fail(self) -> None:
+        """Wait until the event socket cannot be read any more; then a new one is needed."""
+        await self._failed.wait()
+        raise Unavailable(f"kernel events: {self._failure}")
 
     def close(self) -> None:
         """Stop listening."""
@@ -177,7 +185,9 @@ class Follower:
         in_a_storm = count > 0 and began_s - self._last_event_s < _QUIET_S
         if count:
             self._last_event_s = now_s
-        if drained and said and not in_a_storm:
+        if self._failed.is_set():
+            self._listen(listening=False)
+        elif drained and said and not in_a_storm:
             self._listen(listening=True)
         else:
             self._listen(listening=False)
@@ -208,7 +218,9 @@ class Follower:
                 return count, True
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
-                    raise
+                    self._failure = str(error)
+                    self._failed.set()
+                    return count, True
                 self._on_overrun(LossReason.OVERRUN, self._new_drops())
                 continue
             count += 1

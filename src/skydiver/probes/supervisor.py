@@ -81,6 +81,13 @@ class ProbeSet:
             except Unavailable:
                 self._status[probe.name] = Status.STARTING
                 raise
+            except BaseExceptionGroup as group:
+                # What the tasks of a probe raise comes in a group.
+                outage, others = group.split(Unavailable)
+                if outage is None or others is not None:
+                    raise
+                self._status[probe.name] = Status.STARTING
+                raise _first(outage) from group
 
         try:
             await supervise(f"probe {probe.name}", attempt)
@@ -91,6 +98,13 @@ class ProbeSet:
     def status(self) -> dict[str, dict[str, str]]:
         """``{name: {"Status": …}}`` as ``TopologyProbes`` of the agent's status."""
         return {name: {"Status": status.value} for name, status in self._status.items()}
+
+
+def _first(group: BaseExceptionGroup[Unavailable]) -> Unavailable:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return Unavailable(str(error))
 
 
 def load(name: str) -> type[Probe[Any]]:
