@@ -9,7 +9,7 @@ use skydive_core::engine::{Counters, Engine, StartError};
 use skydive_core::ring::{adopt, Filter, Instruction};
 use skydive_core::table::{FlowTable, Stats};
 
-use crate::flow_table::{detached, settings, stats_dict};
+use crate::flow_table::{detached, parse_search, settings, stats_dict};
 
 /// See the stub.
 #[pyclass(module = "skydiver.native", frozen)]
@@ -68,6 +68,17 @@ impl CaptureEngine {
         let (flows, stats) = last.unzip();
         let entry = entry(py, handle, &counters, stats.unwrap_or_default())?;
         Ok((PyBytes::new(py, &flows.unwrap_or_default()), entry))
+    }
+
+    fn query<'py>(&self, py: Python<'py>, search: &[u8]) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let search = parse_search(search)?;
+        let engine = &self.engine;
+        let flow_sets = detached(py, || engine.each(|table| search.run(table.flows())))?;
+        Ok(flow_sets
+            .iter()
+            .filter(|flow_set| !flow_set.is_empty())
+            .map(|flow_set| PyBytes::new(py, flow_set))
+            .collect())
     }
 
     fn update<'py>(&self, py: Python<'py>, now_ms: i64) -> PyResult<Bound<'py, PyBytes>> {
