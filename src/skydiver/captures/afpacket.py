@@ -1,0 +1,198 @@
+"""AF_PACKET capture: packets of an interface, through a ring shared with the kernel.
+
+Also serves captures that ask for ``pcap``: on Linux libpcap reads the same rings.
+
+The filter runs in the kernel, compiled by libpcap for what the packets of the interface begin
+with. What the agent itself exchanges with its analyzers is left out (flows.md §6.3): a capture of
+that would feed itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from skydiver.base.errors import ConfigError, Unavailable
+from skydiver.base.settings import Settings
+from skydiver.broker.client import NetnsRef
+from skydiver.captures.capture import Capture, CaptureTarget, Counters, Stopped
+from skydiver.filters.bpf import (
+    LINK_ETHERNET,
+    LINK_IPV4,
+    LINK_IPV6,
+    LINK_RAW_IP,
+    Instruction,
+    compile_bpf,
+)
+from skydiver.native import CaptureEngine
+from skydiver.objects.capture import Capture as Request
+
+DEFAULT_HEADER_SIZE = 256
+_LINK_TYPES = {
+    "none": LINK_RAW_IP,
+    "gre": LINK_RAW_IP,
+    "sit": LINK_IPV4,
+    "ipip": LINK_IPV4,
+    "tunnel6": LINK_IPV6,
+    "gre6": LINK_IPV6,
+}
+
+
+class PacketSockets(Protocol):
+    """What opens packet sockets: the broker."""
+
+    async def packet_socket(self, netns: NetnsRef | None) -> socket.socket:
+        """An unbound AF_PACKET socket of type SOCK_RAW and protocol 0; None = the host."""
+        ...
+
+
+class AFPacket(Capture):
+    """All AF_PACKET captures of the agent, on one engine."""
+
+    names = ("afpacket", "pcap")
+
+    def __init__(self, sockets: PacketSockets, settings: Settings) -> None:
+        self._sockets = sockets
+        self._flow = settings.flow
+        self._excluded = tuple((at.host, at.port) for at in settings.analyzers)
+        self._ring_budget_bytes = settings.agent.capture.ring_budget_mib * 1024 * 1024
+        self._engine = CaptureEngine(
+            threads=settings.agent.capture.threads, ring_budget_bytes=self._ring_budget_bytes
+        )
+        self._ring_bytes = 0
+
+    async def start(self, target: CaptureTarget, request: Request) -> int:
+        _refuse_what_is_missing(request)
+        flow = self._flow
+        header_size = request.header_size or DEFAULT_HEADER_SIZE
+        # In a thread, since a name in the filter is looked up.
+        program = await asyncio.to_thread(self._program, request, target.encap, header_size)
+        opened = await self._sockets.packet_socket(target.netns)
+        starting = asyncio.ensure_future(
+            asyncio.to_thread(
+                self._engine.start,
+                opened.detach(),
+                ifindex=target.ifindex,
+                bpf=program,
+                bpf_on_wire=names_vlan(request.bpf_filter),
+                header_size=header_size,
+                node_tid=target.tid,
+                capture_id=request.uuid,
+                first_layer=target.encap,
+                key_mode=request.layer_key_mode or flow.default_layer_key_mode,
+                max_flows=flow.max_entries,
+                raw_packet_limit=request.raw_packet_limit,
+                extra_tcp_metric=request.extra_tcp_metric,
+                application_timeouts_ms={
+                    name.upper(): int(timeout_s * 1000)
+                    for name, timeout_s in flow.application_timeout_s.items()
+                },
+                application_ports={
+                    "tcp": dict(flow.application_ports.tcp),
+                    "udp": dict(flow.application_ports.udp),
+                },
+            )
+        )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The thread goes on, and nobody else would know what it started.
+            starting.add_done_callback(self._discard)
+            raise
+        except OSError as error:
+            words = error.strerror or str(error)
+            raise Unavailable(f"capture on interface {target.name!r}: {words}") from error
+        except ValueError as error:
+            raise ConfigError(f"capture on interface {target.name!r}: {error}") from error
+
+    def _discard(self, starting: asyncio.Future[int]) -> None:
+        if not starting.cancelled() and starting.exception() is None:
+            self._engine.stop(starting.result(), 0)
+
+    def _program(self, request: Request, encap: str, header_size: int) -> tuple[Instruction, ...]:
+        link_type = _LINK_TYPES.get(encap, LINK_ETHERNET)
+        text = normalized(request.bpf_filter, resolved(self._excluded))
+        if not text:
+            return ()
+        # The user's words alone first: an error is about them, and parentheses are balanced.
+        compile_bpf(request.bpf_filter, link_type, header_size)
+        return compile_bpf(text, link_type, header_size)
+
+    async def stop(self, number: int, *, now_ms: int) -> Stopped:
+        flows, stats = await asyncio.to_thread(self._engine.stop, number, now_ms)
+        return Stopped(flows, _counters(stats))
+
+    async def counters(self) -> Mapping[int, Counters]:
+        stats = await asyncio.to_thread(self._engine.stats)
+        self._ring_bytes = sum(entry["ring_bytes"] for entry in stats)
+        return {entry["handle"]: _counters(entry) for entry in stats}
+
+    async def query(self, search: bytes) -> list[bytes]:
+        return await asyncio.to_thread(self._engine.query, search)
+
+    async def update(self, now_ms: int) -> bytes:
+        return await asyncio.to_thread(self._engine.update, now_ms)
+
+    async def expire(self, now_ms: int) -> bytes:
+        return await asyncio.to_thread(self._engine.expire, now_ms)
+
+    def status(self) -> dict[str, int]:
+        return {
+            "Threads": self._engine.threads(),
+            "RingBytes": self._ring_bytes,
+            "RingBudgetBytes": self._ring_budget_bytes,
+        }
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._engine.close)
+
+
+def normalized(text: str, excluded: Iterable[tuple[str, int]]) -> str:
+    """The filter `text`, without the traffic of the addresses and ports in `excluded`."""
+    parts = [f"not (host {address} and port {port})" for address, port in excluded]
+    if text.strip():
+        parts.insert(0, f"({text})")
+    return " and ".join(parts)
+
+
+def names_vlan(text: str) -> bool:
+    """Whether a filter looks at VLAN tags, which the kernel takes away before its filters run."""
+    return re.search(r"\bvlan\b", text) is not None
+
+
+def resolved(hosts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Addresses of `hosts`, each once; a name that is not known (now) is left out."""
+    found: dict[tuple[str, int], None] = {}
+    for host, port in hosts:
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError:
+            continue
+        found.update(dict.fromkeys((str(address[4][0]), port) for address in answers))
+    return list(found)
+
+
+def _refuse_what_is_missing(request: Request) -> None:
+    """No option is ignored in silence."""
+    if request.target_type not in ("", "local"):
+        raise ConfigError(f"capture target type {request.target_type!r}: 'local' expected")
+    for name, asked in (
+        ("IPDefrag", request.ip_defrag),
+        ("ReassembleTCP", request.reassemble_tcp),
+        ("ExtraLayers", request.extra_layers),
+    ):
+        if asked:
+            raise ConfigError(f"capture option {name} is not available in this version")
+
+
+def _counters(stats: Mapping[str, Any]) -> Counters:
+    return Counters(
+        received=stats["packets"],
+        dropped=stats["dropped"],
+        evicted=stats["evicted"],
+        undecoded=stats["decode_errors"],
+        error=stats["error"] or "",
+    )
