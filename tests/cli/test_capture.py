@@ -78,8 +78,9 @@ def test_a_duplicate_is_said(analyzer: Any, skydive: Any) -> None:
     create(analyzer, skydive, "--gremlin", TAPS)
     done = create(analyzer, skydive, "--gremlin", TAPS)
     assert (done.returncode, done.stderr) == (
-        1, "skydive: creation of a capture: duplicated resource\n"
-    )  # fmt: skip
+        1,
+        "skydive: creation of a capture: there is one like it already (duplicated resource)\n",
+    )
 
 
 def test_captures_are_listed_shown_and_ended(analyzer: Any, skydive: Any) -> None:

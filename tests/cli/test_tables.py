@@ -150,8 +150,13 @@ def test_results_that_no_server_should_send_are_survived(value: Any) -> None:
 
 def test_a_huge_result_is_cut_and_says_so() -> None:
     """Laying out a table takes time that nobody reading it would wait."""
-    found = " ".join(shown([NODE] * (tables.MOST_ROWS + 5)))
-    assert found.endswith("1000 nodes and 5 more: --format json shows all")
+    nodes = [{**NODE, "ID": str(number)} for number in range(tables.MOST_ROWS + 5)]
+    assert " ".join(shown(nodes)).endswith("1000 nodes and 5 more: --format json shows all")
+
+
+def test_a_node_that_many_flows_passed_is_shown_once() -> None:
+    """The answer to `Flows().Nodes()` holds three nodes for each flow."""
+    assert " ".join(shown([NODE, NAMESPACE, NODE])).endswith("2 nodes (3 with repetitions)")
 
 
 def test_markup_in_names_is_text() -> None:

@@ -159,10 +159,13 @@ def test_each_refusal_is_one_line_of_its_kind(
 
 
 def test_a_refused_resource_is_named() -> None:
-    """ "duplicated resource" alone would leave open which."""
+    """The words of the server alone would leave open which."""
     with (
         server((409, b"duplicated resource\n", {})) as (client, _),
-        pytest.raises(ConfigError, match=r"^creation of a capture: duplicated resource$"),
+        pytest.raises(
+            ConfigError,
+            match=r"^creation of a capture: there is one like it already \(duplicated resource\)$",
+        ),
     ):
         client.create("capture", {})
 

@@ -69,15 +69,17 @@ def is_flow(item: Any) -> bool:
 
 def show_nodes(nodes: Sequence[Item], console: Console, places: Places) -> None:
     """Who they are, where, and how they are addressed."""
-    owners = places.owners(node["ID"] for node in nodes)
+    # A query over flows answers a node for each flow; once is enough to read.
+    distinct = {node["ID"] if isinstance(node["ID"], str) else "": node for node in nodes}
+    owners = places.owners(distinct)
     rows: list[Row] = []
-    for node in nodes:
+    for node in distinct.values():
         metadata = _mapping(node.get("Metadata"))
         addresses = [*_list(metadata.get("IPV4")), *_list(metadata.get("IPV6"))]
         rows.append({
             "Name": Text(clean(metadata.get("Name", "")), "bold"),
             "Type": _styled(metadata.get("Type", ""), TYPE_STYLE),
-            "In": clean(owners.get(node["ID"], "")),
+            "In": clean(owners.get(str(node["ID"]), "")),
             "State": _styled(metadata.get("State", ""), STATE_STYLE),
             "Addresses": "\n".join(clean(address) for address in addresses),
             "Captures": _captures(metadata),
@@ -85,6 +87,8 @@ def show_nodes(nodes: Sequence[Item], console: Console, places: Places) -> None:
             "TID": clean(metadata.get("TID", "")),
         })  # fmt: skip
     _print(console, rows, "node")
+    if len(nodes) > len(distinct):
+        console.print(Text(f"({len(nodes)} with repetitions)", "dim"))
 
 
 def show_edges(edges: Sequence[Item], console: Console, places: Places) -> None:

@@ -273,6 +273,8 @@ def _refusal(what: str, where: str, status: int, reason: str, content: bytes) ->
         )
     if status == 405:
         return ConfigError(f"{what}: not allowed for this user at {where} ({text})")
+    if status == 409:
+        return ConfigError(f"{what}: there is one like it already ({text})")
     if status >= 500:
         return Unavailable(f"{what}: {where} failed with {status} {reason}: {said}".rstrip(": "))
     if 300 <= status < 400:

@@ -136,9 +136,12 @@ def analyzer(lab: Lab, directory: Path) -> Iterator[Process | None]:
         yield None
         return
     print("starting skydive allinone", flush=True)
-    with (directory / "allinone.log").open("w+b") as log:
-        # As a process of the lab, so that it goes with it even when this program is killed.
-        command = [sys.executable, "-m", "skydiver.cli", "allinone"]
+    data = directory / "data"
+    with (directory / "allinone.log").open("w+b") as log, _gone_afterwards(data):
+        # As a process of the lab, so that it goes with it even when this program is killed. What
+        # is tried in the demo stays there: captures are kept in a folder of its own.
+        variable = f"SKYDIVE_DATA_DIR={data}"
+        command = ["env", variable, sys.executable, "-m", "skydiver.cli", "allinone"]
         child = lab.spawn(lab.host, command, output=log, errors=subprocess.STDOUT)
         try:
             wait_until(
@@ -220,6 +223,16 @@ def _host_behind(
     lab.address(router, device, f"{gateway}/24")
     lab.address(host, "eth0", f"{address}/24")
     lab.route(host, "default", via=gateway)
+
+
+@contextmanager
+def _gone_afterwards(folder: Path) -> Iterator[None]:
+    """Remove a folder now, which a killed demo may have left, and at the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _ended(child: Process, log: IO[bytes]) -> bool:
