@@ -13,6 +13,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from skydiver.base.errors import ConfigError, Unavailable
@@ -71,31 +72,30 @@ class AFPacket(Capture):
         # In a thread, since a name in the filter is looked up.
         program = await asyncio.to_thread(self._program, request, target.encap, header_size)
         opened = await self._sockets.packet_socket(target.netns)
-        starting = asyncio.ensure_future(
-            asyncio.to_thread(
-                self._engine.start,
-                opened.detach(),
-                ifindex=target.ifindex,
-                bpf=program,
-                bpf_on_wire=names_vlan(request.bpf_filter),
-                header_size=header_size,
-                node_tid=target.tid,
-                capture_id=request.uuid,
-                first_layer=target.encap,
-                key_mode=request.layer_key_mode or flow.default_layer_key_mode,
-                max_flows=flow.max_entries,
-                raw_packet_limit=request.raw_packet_limit,
-                extra_tcp_metric=request.extra_tcp_metric,
-                application_timeouts_ms={
-                    name.upper(): int(timeout_s * 1000)
-                    for name, timeout_s in flow.application_timeout_s.items()
-                },
-                application_ports={
-                    "tcp": dict(flow.application_ports.tcp),
-                    "udp": dict(flow.application_ports.udp),
-                },
-            )
+        start = partial(
+            self._engine.start,
+            opened.detach(),
+            ifindex=target.ifindex,
+            bpf=program,
+            bpf_on_wire=names_vlan(request.bpf_filter),
+            header_size=header_size,
+            node_tid=target.tid,
+            capture_id=request.uuid,
+            first_layer=target.encap,
+            key_mode=request.layer_key_mode or flow.default_layer_key_mode,
+            max_flows=flow.max_entries,
+            raw_packet_limit=request.raw_packet_limit,
+            extra_tcp_metric=request.extra_tcp_metric,
+            application_timeouts_ms={
+                name.upper(): int(timeout_s * 1000)
+                for name, timeout_s in flow.application_timeout_s.items()
+            },
+            application_ports={
+                "tcp": dict(flow.application_ports.tcp),
+                "udp": dict(flow.application_ports.udp),
+            },
         )
+        starting = asyncio.get_running_loop().run_in_executor(None, start)
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
