@@ -136,7 +136,7 @@ async def test_a_subscriber_that_does_not_keep_up_is_dropped_and_others_are_not(
     rounds = 0
     while "slow" in server.hub.status()["Subscribers"]:
         for _ in range(50):
-            writer(server).upsert(spec("a", Text="x" * 10_000, Round=rounds))
+            writer(server).upsert(spec("a", Text="x" * 100_000, Round=rounds))
             rounds += 1
             await good.receive()
         assert rounds < 100_000
