@@ -24,7 +24,7 @@ $(VENV)/.python: requirements.lock tools/python-environment
 
 $(VENV)/.native: $(VENV)/.python pyproject.toml $(RUST_SOURCES)
 	@echo "building the native extension (a few minutes the first time)"
-	@. tools/rust-path; PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/maturin develop --uv --release --skip-install --quiet
+	@. tools/rust-path; PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/maturin develop --uv --release --skip-install --quiet >/dev/null
 	@$(BIN)/python tools/link_package.py
 	@touch $@
 

@@ -30,7 +30,7 @@ def test_a_part_that_ends_is_started_again_after_a_growing_pause(tmp_path: Path)
     """A part that crashes at once must not make the host busy starting it."""
     part = allinone.Part("part", ["version"], {"PATH": os.environ["PATH"]})
     part.start()
-    pauses = []
+    pauses: list[float] = []
     deadline = time.monotonic() + 30
     while len(pauses) < 2 and time.monotonic() < deadline:
         if part.supervise() is not None:
