@@ -15,9 +15,9 @@ use crate::table::FlowView;
 use crate::wire::{Malformed, Reader, Value};
 
 /// Filters inside filters.
-const DEEPEST: usize = 64;
+const DEEPEST: usize = 200;
 /// Memory that a compiled pattern may take.
-const PATTERN_BYTES: usize = 1 << 20;
+const PATTERN_BYTES: usize = 8 << 20;
 
 /// Why a search cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -453,7 +453,7 @@ mod tests {
     #[test]
     fn filters_without_end_are_refused() {
         let mut message = Vec::new();
-        for _ in 0..200 {
+        for _ in 0..300 {
             let mut inner = crate::wire::Writer::default();
             let body = message.clone();
             inner.message(8, |out| out.message(2, |out| out.raw(&body)));

@@ -96,20 +96,24 @@ fn applications(
 /// Runs `work` without the interpreter; a panic in it becomes a `RuntimeError`.
 pub fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
     py.detach(|| catch_unwind(AssertUnwindSafe(work)))
-        .map_err(|panic| PyRuntimeError::new_err(panic_text(panic.as_ref())))
+        .map_err(|panic| defect(panic.as_ref()))
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+/// A panic as a `RuntimeError`: what PyO3 would make of it passes by `except Exception`.
+fn defect(panic: &(dyn std::any::Any + Send)) -> PyErr {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("a defect of the data plane: {}", text.unwrap_or_default())
+    let text = text.unwrap_or_default();
+    PyRuntimeError::new_err(format!("a defect of the data plane: {text}"))
 }
 
 /// A serialized `filters.SearchQuery`, ready to be run.
 pub fn parse_search(search: &[u8]) -> PyResult<Search> {
-    Search::parse(search).map_err(|error| PyValueError::new_err(error.to_string()))
+    catch_unwind(AssertUnwindSafe(|| Search::parse(search)))
+        .map_err(|panic| defect(panic.as_ref()))?
+        .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// See the stub.
