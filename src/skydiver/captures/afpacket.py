@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from skydiver.base.errors import ConfigError, Unavailable
 from skydiver.base.settings import Settings
@@ -31,7 +32,10 @@ from skydiver.filters.bpf import (
 from skydiver.native import CaptureEngine
 from skydiver.objects.capture import Capture as Request
 
+Result = TypeVar("Result")
+
 DEFAULT_HEADER_SIZE = 256
+_MOST_WAITING = 16
 _LINK_TYPES = {
     "none": LINK_RAW_IP,
     "gre": LINK_RAW_IP,
@@ -64,13 +68,16 @@ class AFPacket(Capture):
             threads=settings.agent.capture.threads, ring_budget_bytes=self._ring_budget_bytes
         )
         self._ring_bytes = 0
+        # Starting and stopping wait for the kernel, up to 40 ms each; many wait together here, and
+        # nobody else's work waits behind them.
+        self._threads = ThreadPoolExecutor(_MOST_WAITING, thread_name_prefix="afpacket")
 
     async def start(self, target: CaptureTarget, request: Request) -> int:
         _refuse_what_is_missing(request)
         flow = self._flow
         header_size = request.header_size or DEFAULT_HEADER_SIZE
         # In a thread, since a name in the filter is looked up.
-        program = await asyncio.to_thread(self._program, request, target.encap, header_size)
+        program = await self._run(self._program, request, target.encap, header_size)
         opened = await self._sockets.packet_socket(target.netns)
         start = partial(
             self._engine.start,
@@ -95,7 +102,7 @@ class AFPacket(Capture):
                 "udp": dict(flow.application_ports.udp),
             },
         )
-        starting = asyncio.get_running_loop().run_in_executor(None, start)
+        starting = self._run(start)
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -122,22 +129,22 @@ class AFPacket(Capture):
         return compile_bpf(text, link_type, header_size)
 
     async def stop(self, number: int, *, now_ms: int) -> Stopped:
-        flows, stats = await asyncio.to_thread(self._engine.stop, number, now_ms)
+        flows, stats = await self._run(self._engine.stop, number, now_ms)
         return Stopped(flows, _counters(stats))
 
     async def counters(self) -> Mapping[int, Counters]:
-        stats = await asyncio.to_thread(self._engine.stats)
+        stats = await self._run(self._engine.stats)
         self._ring_bytes = sum(entry["ring_bytes"] for entry in stats)
         return {entry["handle"]: _counters(entry) for entry in stats}
 
     async def query(self, search: bytes) -> list[bytes]:
-        return await asyncio.to_thread(self._engine.query, search)
+        return await self._run(self._engine.query, search)
 
     async def update(self, now_ms: int) -> bytes:
-        return await asyncio.to_thread(self._engine.update, now_ms)
+        return await self._run(self._engine.update, now_ms)
 
     async def expire(self, now_ms: int) -> bytes:
-        return await asyncio.to_thread(self._engine.expire, now_ms)
+        return await self._run(self._engine.expire, now_ms)
 
     def status(self) -> dict[str, int]:
         return {
@@ -147,7 +154,13 @@ class AFPacket(Capture):
         }
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._engine.close)
+        # The pool may be closed already, and this is the end.
+        self._engine.close()
+        self._threads.shutdown(wait=False)
+
+    def _run(self, work: Callable[..., Result], *arguments: Any) -> asyncio.Future[Result]:
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._threads, partial(work, *arguments))
 
 
 def normalized(text: str, excluded: Iterable[tuple[str, int]]) -> str:
