@@ -217,6 +217,18 @@ def test_an_interface_that_goes_down_is_an_error_until_it_comes_back() -> None:
     assert totals(flows)[0] == 40
 
 
+def test_a_capture_may_start_before_its_interface_is_up() -> None:
+    """A new port is often configured before it is plugged in."""
+    with wire("early") as w, running() as engine:
+        w.lab.down(w.b, "eth0")
+        handle = start(engine, w.b, bpf="udp port 5")
+        assert stats(engine, handle)["error"] == "interface is down"
+        w.lab.up(w.b, "eth0")
+        wait_until(lambda: stats(engine, handle)["error"] is None, "the end of the error")
+        w.send(udp_frame(5), 10)
+        assert totals(stop(engine, handle)[0])[0] == 10
+
+
 def test_a_deleted_interface_ends_the_ring_and_keeps_the_flows() -> None:
     """What was seen is still true; the ring only costs memory."""
     with wire("gone") as w, running() as engine:
