@@ -57,6 +57,7 @@ check: build ## format, lint, types, layers, plain tests: no root, a minute
 .PHONY: test
 test: check ## everything, including what needs root and namespaces
 	@. tools/rust-path; cd dataplane; cargo test --quiet --release -p skydive-core
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-10} tools/fuzz
 	@tools/system-user
 	@tools/root-tests $(BIN)
 

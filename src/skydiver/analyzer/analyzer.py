@@ -21,6 +21,7 @@ from skydiver.base.losses import Losses
 from skydiver.base.settings import Settings
 from skydiver.base.tasks import until_signal
 from skydiver.graph import Graph, Node
+from skydiver.graph.collector import Collector
 from skydiver.hub.ondemand import CaptureController
 from skydiver.hub.server import Hub
 from skydiver.hub.settings import HubSettings
@@ -48,6 +49,7 @@ async def run(settings: Settings) -> None:
     """All parts of the analyzer in one task group, until a signal."""
     losses = Losses()
     graph = Graph(host=settings.host_id, origin=Origin(f"analyzer.{settings.host_id}"))
+    collector = Collector(graph)
     auth = settings.analyzer.auth
     access = authenticator(settings, auth.api.backend, "analyzer.auth.api.backend")
     agents_access = cluster_authenticator(settings)
@@ -116,6 +118,7 @@ async def run(settings: Settings) -> None:
                     task.cancel()
     finally:
         await store.close()
+        collector.close()
     log.info("analyzer stopped")
 
 

@@ -122,16 +122,20 @@ def decode_netlink(data: bytes) -> list[dict[str, Any]]:
     """Decode the messages of one rtnetlink datagram.
 
     Each is a dict with ``kind`` (``newlink``, ``dellink``, ``newaddr``, ``deladdr``, ``newnsid``,
-    ``delnsid``, ``done``, ``error``, ``other``), ``seq``, ``flags`` and, by kind:
-    link: ``family``, ``index``, ``name``, ``arphrd``, ``link_flags``, ``mtu`` (0 = not told), ``mac``
-    ("" when absent or all zero), ``kind_name`` (IFLA_INFO_KIND or ""), ``slave_kind``, ``master`` and
-    ``link`` (IFLA_LINK; both 0 = none), ``link_netnsid`` (None when absent or not assigned),
-    ``new_netnsid`` (None) and ``new_index`` (0), where a dellink says that it moved, ``operstate``
-    (number), ``alias``, ``stats`` (rtnl_link_stats64 as a dict with the names of
-    topology-probes.md §5.1, zero members left out), ``info`` and ``slave_info`` (attributes of the
-    kind that are decoded: ``vlan_id``, ``vni``, …); a dellink has ``bridge_port_del`` (it is of family
-    AF_BRIDGE: the link left a bridge, and lives);
-    addr: ``family``, ``index``, ``address``, ``local`` ("" when absent), ``prefix_len``;
-    nsid: ``nsid`` (None when absent); error: ``errno`` (positive; 0 = acknowledged) and ``message`` (the
-    kernel's words or ""); done: ``errno``. All have ``type``, the kernel's number.
+    ``delnsid``, ``done``, ``error``, ``other``), ``type`` (the kernel's number), ``seq``, ``flags``
+    and, by kind:
+
+    - link: ``family``, ``index``, ``name``, ``arphrd``, ``link_flags``, ``mtu`` (0 = not told),
+      ``mac`` ("" when absent or all zero), ``kind_name`` (IFLA_INFO_KIND or ""), ``slave_kind``,
+      ``master`` and ``link`` (IFLA_LINK; both 0 = none), ``link_netnsid`` (None when absent or not
+      assigned), ``operstate`` (number), ``alias``, ``stats`` (rtnl_link_stats64 as a dict with the
+      names of topology-probes.md §5.1, zero members left out), ``info`` and ``slave_info``
+      (attributes of the kind that are decoded: ``vlan_id``, ``vni``, …); a dellink also has
+      ``new_netnsid`` (None) and ``new_index`` (0), which say that it moved, and
+      ``bridge_port_del`` (it is of family AF_BRIDGE: the link left a bridge, and lives);
+    - addr: ``family``, ``index``, ``address``, ``local`` ("" when absent), ``prefix_len``;
+    - nsid: ``nsid`` (None when absent);
+    - error: ``errno`` (positive; 0 = acknowledged) and ``message`` (the kernel's words or "");
+    - done: ``errno``.
+
     A truncated or hostile message gives ``kind`` ``invalid`` and ends the list."""
