@@ -29,6 +29,12 @@ def ids(found: Any) -> list[str]:
     return [element.id for element in found]
 
 
+def emptied(core: DictCore) -> DictCore:
+    for found in list(core.nodes()):
+        core.remove_node(found)
+    return core
+
+
 VALUES = st.one_of(
     st.sampled_from(["eth0", "eth1", "42", "0", "0x10", ""]),
     st.sampled_from([0, 1, 42, 16]),
@@ -67,6 +73,11 @@ def test_indexes_find_what_a_scan_finds(
             elif before is not None:
                 core.remove_node(before)
     assert sorted(ids(indexed.nodes(where))) == sorted(ids(plain.nodes(where)))
+    for value in ("eth0", 0, 1, 42):
+        assert sorted(ids(indexed.lookup("Name", value))) == sorted(
+            ids(plain.lookup("Name", value))
+        )
+    assert {len(index.sets.table.rows) for index in emptied(indexed)._node_indexes} == {0}
 
 
 @given(STEPS, st.sampled_from(["Name", "Other"]), st.sampled_from(["42", 42, True, 1, 0]))

@@ -89,38 +89,30 @@ class Index:
 
     def insert(self, element: Element) -> None:
         """File a new element."""
-        value = self._access(element)
-        if value is None:
-            return
-        if isinstance(value, str):
-            self.sets.add(value, element.id)
-            number = to_int(value)
-            if number is not None:
-                self.sets.add(number, element.id)
-            return
-        for term in _terms(value):
+        for term in _terms(self._access(element)):
             self.sets.add(term, element.id)
 
-    def update(self, before: Element | None, after: Element | None) -> None:
-        old = None if before is None else self._access(before)
-        new = None if after is None else self._access(after)
+    def remove(self, element: Element) -> None:
+        """Forget an element."""
+        for term in _terms(self._access(element)):
+            self.sets.discard(term, element.id)
+
+    def update(self, before: Element, after: Element) -> None:
+        """File an element anew."""
+        old, new = self._access(before), self._access(after)
         if old is new:
             return
         old_terms, new_terms = _terms(old), _terms(new)
-        element = after if before is None else before
-        assert element is not None
         for term in new_terms:
             if term not in old_terms:
-                self.sets.add(term, element.id)
+                self.sets.add(term, after.id)
         for term in old_terms:
             if term not in new_terms:
-                self.sets.discard(term, element.id)
+                self.sets.discard(term, after.id)
 
 
 def _terms(value: Any) -> Collection[str | int]:
-    """What `value` is filed under."""
-    if value is None:
-        return (0,)
+    """What `value` is filed under; a missing one under nothing."""
     if isinstance(value, str):
         number = to_int(value)
         return (value,) if number is None else (value, number)
@@ -305,7 +297,7 @@ class DictCore(_Reader):
         self._view = None
         del self._nodes.writable()[node.id]
         for index in self._node_indexes:
-            index.update(node, None)
+            index.remove(node)
 
     def put_edge(
         self, after: Edge, before: Edge | None, touched: Collection[str] | None = None
@@ -316,7 +308,7 @@ class DictCore(_Reader):
             self._out_sets.add(after.parent, after.id)
             self._in_sets.add(after.child, after.id)
             for index in self._edge_indexes:
-                index.update(None, after)
+                index.insert(after)
 
     def remove_edge(self, edge: Edge) -> None:
         self._view = None
@@ -324,7 +316,7 @@ class DictCore(_Reader):
         self._out_sets.discard(edge.parent, edge.id)
         self._in_sets.discard(edge.child, edge.id)
         for index in self._edge_indexes:
-            index.update(edge, None)
+            index.remove(edge)
 
     def view(self) -> Snapshot:
         if self._view is not None and (snapshot := self._view()) is not None:

@@ -48,7 +48,10 @@ class Engine:
         self._losses = losses
         self._subscriptions: tuple[_Subscription, ...] = ()
         self._followers: list[Listener] = []
-        self._pending: deque[GraphEvent] = deque()
+        self._pending: deque[tuple[GraphEvent, bool]] = deque()
+        """Not told yet, and whether a listener caused it."""
+        self._nested = 0
+        """Of these, those that listeners caused."""
         self._telling = False
         self._listening = False
 
@@ -72,7 +75,7 @@ class Engine:
 
     def check_room(self) -> None:
         """Refuse a change while listeners have caused too many that are not told yet."""
-        if self._listening and len(self._pending) >= MAX_NESTED:
+        if self._listening and self._nested >= MAX_NESTED:
             raise RuntimeError(f"listeners of the graph caused {MAX_NESTED} changes at once")
 
     def insert(self, element: Element, cause: str = "") -> None:
@@ -81,7 +84,7 @@ class Engine:
             self.core.put_node(element, None)
         else:
             self.core.put_edge(element, None)
-        self._pending.append(GraphEvent(EventKind.ADDED, None, element, None, cause))
+        self._queue(GraphEvent(EventKind.ADDED, None, element, None, cause))
 
     def replace(
         self,
@@ -120,7 +123,7 @@ class Engine:
                 revision,
             )
             self.core.put_edge(after, before, touched)
-        self._pending.append(GraphEvent(EventKind.UPDATED, before, after, ops, cause))
+        self._queue(GraphEvent(EventKind.UPDATED, before, after, ops, cause))
         return after
 
     def remove_node(self, node: Node, *, at_ms: int, cause: str = "") -> None:
@@ -128,14 +131,17 @@ class Engine:
         edges = {edge.id: edge for edge in self.core.out_edges(node.id)}
         edges.update((edge.id, edge) for edge in self.core.in_edges(node.id))
         for edge in edges.values():
-            self.core.remove_edge(edge)
+            self.remove_edge(edge, at_ms=at_ms, cause=cause)
         self.core.remove_node(node)
-        self._pending.extend(deleted(edge, at_ms, cause) for edge in edges.values())
-        self._pending.append(deleted(node, at_ms, cause))
+        self._queue(deleted(node, at_ms, cause))
 
     def remove_edge(self, edge: Edge, *, at_ms: int, cause: str = "") -> None:
         self.core.remove_edge(edge)
-        self._pending.append(deleted(edge, at_ms, cause))
+        self._queue(deleted(edge, at_ms, cause))
+
+    def _queue(self, event: GraphEvent) -> None:
+        self._pending.append((event, self._listening))
+        self._nested += self._listening
 
     def tell(self) -> None:
         """Tell what has changed. While that goes on already, what is new is told after it."""
@@ -144,7 +150,9 @@ class Engine:
         self._telling = True
         try:
             while self._pending:
-                self._tell(self._pending.popleft())
+                event, nested = self._pending.popleft()
+                self._nested -= nested
+                self._tell(event)
         finally:
             self._telling = False
 
