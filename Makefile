@@ -24,7 +24,9 @@ $(VENV)/.python: requirements.lock tools/python-environment
 
 $(VENV)/.native: $(VENV)/.python pyproject.toml $(RUST_SOURCES)
 	@echo "building the native extension (a few minutes the first time)"
-	@. tools/rust-path; PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/maturin develop --uv --release --skip-install --quiet >/dev/null
+	@. tools/rust-path; log=$$(mktemp); PATH="$(CURDIR)/.tools/bin:$$PATH" \
+	    $(BIN)/maturin develop --uv --release --skip-install >$$log 2>&1 || { cat $$log; exit 1; }; \
+	    rm -f $$log
 	@$(BIN)/python tools/link_package.py
 	@touch $@
 
