@@ -168,6 +168,16 @@ def test_the_graph_is_a_view_of_itself(graph: Graph) -> None:
     assert (view.node_count(), view.edge_count()) == (2, 1)
 
 
+def test_edges_share_the_identifiers_of_their_nodes(graph: Graph) -> None:
+    """Each message brings its own copy of the same text; most edges have nothing else of size."""
+    graph.add_node(node("a" * 40))
+    graph.add_edge(edge("e", "".join(["a"] * 40), "".join(["a"] * 40)))
+    (found,) = graph.edges()
+    (end,) = graph.nodes()
+    assert found.parent is end.id
+    assert found.child is end.id
+
+
 def test_the_graph_may_change_while_it_is_walked(graph: Graph) -> None:
     """Listeners and rules do it all the time."""
     for name in "abc":

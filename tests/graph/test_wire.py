@@ -185,6 +185,16 @@ def test_without_operations_everything_is_told(ops: tuple[Op, ...] | None) -> No
     assert event_message(updated(EDGE, ops), policy="partial") == ("EdgeUpdated", edge_json(EDGE))
 
 
+def test_what_many_elements_have_is_kept_once() -> None:
+    """Hosts, origins and relations, of which there are few, make up half of a small element."""
+    one, other = (
+        edge_from_json(orjson.loads(orjson.dumps(edge_json(EDGE))), now_ms=9) for _ in range(2)
+    )
+    assert one.origin is other.origin
+    assert one.host is other.host
+    assert one.metadata is other.metadata
+
+
 def test_operations_may_be_null() -> None:
     """The original sends that often; revision and time go on (api.md §2.7)."""
     document = {"ID": "n", "UpdatedAt": 5, "Revision": 4, "Ops": None}

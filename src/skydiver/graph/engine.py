@@ -148,28 +148,24 @@ class Engine:
         if self._telling:
             return
         self._telling = True
+        pending = self._pending
         try:
-            while self._pending:
-                event, nested = self._pending.popleft()
+            while pending:
+                event, nested = pending.popleft()
                 self._nested -= nested
-                self._tell(event)
+                for follower in self._followers:
+                    follower(event)
+                self._listening = True
+                for subscription in self._subscriptions:
+                    try:
+                        subscription.listener(event)
+                    except Exception:
+                        # One part that fails must not keep the others from being told.
+                        log.exception("a listener failed on %s of %s", event.kind, event.after.id)
+                        self._losses.add("graph.listener", LossReason.FAILED)
+                self._listening = False
         finally:
-            self._telling = False
-
-    def _tell(self, event: GraphEvent) -> None:
-        for follower in self._followers:
-            follower(event)
-        self._listening = True
-        try:
-            for subscription in self._subscriptions:
-                try:
-                    subscription.listener(event)
-                except Exception:
-                    # One part that fails must not keep the others from being told.
-                    log.exception("a listener failed on %s of %s", event.kind, event.after.id)
-                    self._losses.add("graph.listener", LossReason.FAILED)
-        finally:
-            self._listening = False
+            self._telling = self._listening = False
 
 
 def deleted(element: Element, at_ms: int, cause: str) -> GraphEvent:
@@ -204,4 +200,6 @@ def deleted(element: Element, at_ms: int, cause: str) -> GraphEvent:
 
 def _roots(ops: tuple[Op, ...]) -> Collection[str]:
     """Keys of the top level that `ops` touch."""
+    if len(ops) == 1 and "." not in ops[0].key:
+        return (ops[0].key,)
     return [op.key.partition(".")[0] for op in ops]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
+from msgspec import structs
+
 from skydiver.base.clock import ClockMs, wall_ms
 from skydiver.base.ids import EdgeID, NodeID, Origin
 from skydiver.base.losses import Losses
@@ -115,12 +117,12 @@ class Graph:
     def add_edge(self, edge: Edge, *, cause: str = "") -> bool:
         """Add an edge; False when its ID is taken or an end is unknown."""
         self._engine.check_room()
-        if (
-            self._core.edge(edge.id) is not None
-            or self._core.node(edge.parent) is None
-            or self._core.node(edge.child) is None
-        ):
+        parent, child = self._core.node(edge.parent), self._core.node(edge.child)
+        if parent is None or child is None or self._core.edge(edge.id) is not None:
             return False
+        if edge.parent is not parent.id or edge.child is not child.id:
+            # Equal texts, kept once for a node and all its edges.
+            edge = structs.replace(edge, parent=parent.id, child=child.id)
         self._engine.insert(self._statements.based(edge), cause)
         self._engine.tell()
         return True

@@ -7,6 +7,7 @@ ordinary key, but no path leads to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from sys import intern
 from typing import Any
 
 from skydiver.graph.elements import Metadata
@@ -30,6 +31,9 @@ def normal_value(value: Any, depth: int = MAX_DEPTH) -> Any:
     if kind is bool or value is None:
         return value
     if kind is str:
+        # Words such as UP or veth are kept once; names and addresses are not worth it.
+        if value.isalpha() and value.isascii():
+            return intern(value)
         return value if value.isascii() else _utf8(value)
     if kind is int:
         if INT_MIN <= value <= INT_MAX:

@@ -6,6 +6,7 @@ metadata in normal form.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
@@ -15,6 +16,7 @@ from skydiver.base.ids import EdgeID, NodeID, Origin
 from skydiver.graph.elements import Edge, Element, Metadata, Node
 from skydiver.graph.events import EventKind, GraphEvent, Op, OpKind
 from skydiver.graph.metadata import normal_value, normalised
+from skydiver.graph.relations import RELATION_TYPE
 
 MAX_OPS = 10_000
 """Operations of one partial update."""
@@ -134,13 +136,14 @@ def partial_json(event: GraphEvent) -> dict[str, Any]:
 def node_from_json(document: object, *, now_ms: int) -> Node:
     """The node that a JSON object says; times that it does not say are `now_ms`."""
     fields = _object(document, "node")
+    created_at_ms, updated_at_ms = _times(fields, now_ms)
     return Node(
         id=NodeID(_id(fields, "node")),
         metadata=_metadata(fields, "node"),
-        host=_text(fields, "Host"),
-        origin=Origin(_text(fields, "Origin")),
-        created_at_ms=_time(fields, "CreatedAt", now_ms),
-        updated_at_ms=_time(fields, "UpdatedAt", now_ms),
+        host=_shared_text(fields, "Host"),
+        origin=Origin(_shared_text(fields, "Origin")),
+        created_at_ms=created_at_ms,
+        updated_at_ms=updated_at_ms,
         revision=_revision(fields),
         deleted_at_ms=_optional_time(fields, "DeletedAt"),
     )
@@ -154,15 +157,17 @@ def edge_from_json(document: object, *, now_ms: int) -> Edge:
         raise ProtocolError("parent ID wrong format")
     if not isinstance(child, str) or not child:
         raise ProtocolError("child ID wrong format")
+    created_at_ms, updated_at_ms = _times(fields, now_ms)
+    metadata = _metadata(fields, "edge")
     return Edge(
         id=EdgeID(_id(fields, "edge")),
         parent=NodeID(parent),
         child=NodeID(child),
-        metadata=_metadata(fields, "edge"),
-        host=_text(fields, "Host"),
-        origin=Origin(_text(fields, "Origin")),
-        created_at_ms=_time(fields, "CreatedAt", now_ms),
-        updated_at_ms=_time(fields, "UpdatedAt", now_ms),
+        metadata=_plain_relation(metadata) if len(metadata) == 1 else metadata,
+        host=_shared_text(fields, "Host"),
+        origin=Origin(_shared_text(fields, "Origin")),
+        created_at_ms=created_at_ms,
+        updated_at_ms=updated_at_ms,
         revision=_revision(fields),
         deleted_at_ms=_optional_time(fields, "DeletedAt"),
     )
@@ -234,13 +239,35 @@ def _id(fields: Mapping[str, Any], what: str) -> str:
     return value
 
 
-def _text(fields: Mapping[str, Any], key: str) -> str:
+def _shared_text(fields: Mapping[str, Any], key: str) -> str:
+    """A text that many elements have; it is kept once for all of them."""
     value = fields.get(key)
     if value is None:
         return ""
     if not isinstance(value, str):
         raise ProtocolError(f"{key}: expected a text, not {_kind(value)}")
-    return value
+    return sys.intern(value)
+
+
+_plain_relations: dict[str, Metadata] = {}
+_MOST_RELATIONS = 1_000
+
+
+def _plain_relation(metadata: Metadata) -> Metadata:
+    """Metadata of an edge that says its relation and nothing else, kept once for all such edges."""
+    relation = metadata.get(RELATION_TYPE)
+    if not isinstance(relation, str):
+        return metadata
+    if len(_plain_relations) > _MOST_RELATIONS:
+        _plain_relations.clear()
+    return _plain_relations.setdefault(relation, metadata)
+
+
+def _times(fields: Mapping[str, Any], now_ms: int) -> tuple[int, int]:
+    """Creation and update; mostly they are equal and then kept once."""
+    created_at_ms = _time(fields, "CreatedAt", now_ms)
+    updated_at_ms = _time(fields, "UpdatedAt", now_ms)
+    return created_at_ms, created_at_ms if created_at_ms == updated_at_ms else updated_at_ms
 
 
 def _time(fields: Mapping[str, Any], key: str, default: int) -> int:
