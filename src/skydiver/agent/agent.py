@@ -57,7 +57,8 @@ def main(settings: Settings, broker: Broker) -> None:
 async def run(settings: Settings, broker: Broker) -> None:
     """All parts of the agent in one task group, until a signal."""
     losses = Losses()
-    graph = Graph(host=settings.host_id, origin=Origin(f"agent.{settings.host_id}"))
+    origin = Origin(f"agent.{settings.host_id}")
+    graph = Graph(host=settings.host_id, origin=origin, losses=losses)
     TidMapper(graph)
     namespaces = Namespaces(broker, run_paths=(settings.agent.topology.netns.run_path,))
     probes = ProbeSet(

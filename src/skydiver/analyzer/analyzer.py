@@ -48,7 +48,8 @@ def main(settings: Settings, *, uid: int | None) -> None:
 async def run(settings: Settings) -> None:
     """All parts of the analyzer in one task group, until a signal."""
     losses = Losses()
-    graph = Graph(host=settings.host_id, origin=Origin(f"analyzer.{settings.host_id}"))
+    origin = Origin(f"analyzer.{settings.host_id}")
+    graph = Graph(host=settings.host_id, origin=origin, losses=losses)
     collector = Collector(graph)
     auth = settings.analyzer.auth
     access = authenticator(settings, auth.api.backend, "analyzer.auth.api.backend")
