@@ -20,6 +20,20 @@ from skydiver.base.errors import ConfigError
 USER = "skydive"
 """Made by `make run` and by the packages; owner of the data folder."""
 
+LATE_IMPORTS = (
+    "concurrent.futures.thread",  # by the first thread pool
+    "encodings.idna",  # by the first look-up of a host name
+    "encodings.latin_1",
+    "encodings.utf_16",
+    "encodings.utf_32",
+    "encodings.utf_8_sig",
+    "_strptime",
+    "traceback",
+    "linecache",
+    "tokenize",
+)
+"""What the standard library imports when it is first needed."""
+
 _PR_SET_PDEATHSIG = 1
 _PR_GET_PDEATHSIG = 2
 
@@ -80,7 +94,9 @@ def become(identity: Identity) -> None:
 
 
 def import_everything() -> None:
-    """Import all modules of this package that the analyzer may need later."""
+    """Import all modules that the analyzer may need later, of this package and of Python's own."""
+    for name in LATE_IMPORTS:
+        importlib.import_module(name)
     for module in pkgutil.walk_packages(skydiver.__path__, "skydiver."):
         part = module.name.split(".")[1]
         if part in {"api", "hub", "gremlin", "objects", "storage", "graph", "flow", "topology"}:
