@@ -230,7 +230,8 @@ def test_zeros_from_the_port_of_geneve_harm_nobody(key_mode: str) -> None:
     for frame in HOSTILE:
         table = FlowTable(key_mode=key_mode)
         table.feed(frame, at_ns=1_000_000_000)
-        assert table.stats()["decode_errors"] == (len(frame) > 42 + 8), "a tunnel of nothing"
+        # Neither half a header nor what is no packet inside a whole one is lost in silence.
+        assert table.stats()["decode_errors"] == (len(frame) - 42 not in (0, 8))
         table.feed(udp_packet(1000, 2000, b"after"), at_ns=2_000_000_000)
         hostile, after = sorted(flows_of(table), key=lambda flow: int(flow["Start"]))
         tunnel = "/Geneve" if len(frame) >= 42 + 8 else ""
