@@ -16,7 +16,7 @@ import uvloop
 from skydiver import gremlin
 from skydiver.api.auth import authenticator, websocket_guard
 from skydiver.api.server import build_app, refuse_exposure, serve
-from skydiver.base.errors import Unavailable
+from skydiver.base.errors import SkydiverError, Unavailable
 from skydiver.base.ids import Origin
 from skydiver.base.losses import Losses
 from skydiver.base.settings import Settings
@@ -24,12 +24,13 @@ from skydiver.base.tasks import until_signal
 from skydiver.broker import drop_capabilities
 from skydiver.broker.namespaces import Namespaces
 from skydiver.captures.supervisor import CaptureSet
-from skydiver.graph import Graph
+from skydiver.graph import Graph, Op, OpKind
 from skydiver.hub.pod import Pod
 from skydiver.hub.server import Hub
 from skydiver.hub.settings import HubSettings
 from skydiver.probes.supervisor import ProbeSet, configured
-from skydiver.topology import NodeType
+from skydiver.topology import NodeType, host_node_id
+from skydiver.topology.health import AGENT, health_metadata
 from skydiver.topology.tid import TidMapper
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+HEALTH_EVERY_S = 5.0
 FIRST_LOOK_S = 5.0
 LOOK_AGAIN_S = 0.05
 AUTH_KEY = "agent.auth.api.backend"
@@ -50,6 +52,12 @@ def main(settings: Settings, broker: Broker) -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings, broker))
+    except* SkydiverError as group:
+        # The first that failed took the others with it; it alone says why.
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
     finally:
         broker.close()
 
@@ -143,6 +151,7 @@ async def run(settings: Settings, broker: Broker) -> None:
                     ("captures", captures.run()),
                     ("pod", pod.run()),
                     ("hub", hub.run()),
+                    ("health", tell_health(graph, probes, broker, losses)),
                     ("broker", _end_with(broker)),
                 )
             ]
@@ -166,6 +175,16 @@ async def first_look(graph: Graph, namespaces: Namespaces) -> None:
                 await asyncio.sleep(LOOK_AGAIN_S)
     except TimeoutError:
         log.warning("the first look at this host took over %s s", FIRST_LOOK_S)
+
+
+async def tell_health(graph: Graph, probes: ProbeSet, broker: Broker, losses: Losses) -> None:
+    """Keep what this agent lost, lacks and runs on the node of its host; until cancelled."""
+    writer = graph.owned_by("agent")
+    host = host_node_id(graph.host)
+    while True:
+        health = health_metadata(losses, broker.missing, probes.status())
+        writer.patch(host, (Op(OpKind.SET, AGENT, health),))
+        await asyncio.sleep(HEALTH_EVERY_S)
 
 
 async def _end_with(broker: Broker) -> None:

@@ -27,6 +27,7 @@ from skydiver.hub.server import Hub
 from skydiver.hub.settings import HubSettings
 from skydiver.objects import CaptureChecks, Conflict, ObjectStore, new_capture
 from skydiver.storage.sqlite import SqliteObjectStore
+from skydiver.topology.health import hosts_status
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,12 @@ async def run(settings: Settings) -> None:
         await create_startup_capture(store, settings)
 
         def status() -> dict[str, Any]:
-            return {**hub.status(), "Captures": captures.status(), "Probes": {}}
+            return {
+                **hub.status(),
+                "Captures": captures.status(),
+                "Probes": {},
+                "Hosts": hosts_status(graph.view()),
+            }
 
         app = build_app(
             service="analyzer",

@@ -24,6 +24,8 @@ from skydiver.api.health import LoopLag
 from skydiver.api.routes import Answer, Route
 from skydiver.base.losses import Losses
 from skydiver.graph import GraphView, Node
+from skydiver.topology import NodeType
+from skydiver.topology.health import lost_on
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TURN = 200
@@ -123,6 +125,15 @@ class _Own(Collector):
             lost.add_metric((part, reason.value), count)
         yield lost
         view = self._view()
+        lost_by_agents = CounterMetricFamily(
+            "skydive_agent_lost_items",
+            "What agents say that they dropped, by host, part of the program and reason",
+            labels=("host", "part", "reason"),
+        )
+        for node in view.lookup("Type", NodeType.HOST.value):
+            for part, words, count in lost_on(node):
+                lost_by_agents.add_metric((node.host, part, words), count)
+        yield lost_by_agents
         yield GaugeMetricFamily("skydive_graph_nodes", "Nodes of the graph", view.node_count())
         yield GaugeMetricFamily("skydive_graph_edges", "Edges of the graph", view.edge_count())
         yield GaugeMetricFamily(

@@ -91,12 +91,21 @@ LossCounts = Annotated[
 ]
 
 
+class HostStatus(msgspec.Struct, rename="pascal"):
+    """How the agent of a host is, as it says itself."""
+
+    losses: LossCounts
+    missing: Annotated[list[str], Meta(description="What the agent lacks, in words")]
+    probes: dict[str, ProbeStatus]
+
+
 class AnalyzerStatus(msgspec.Struct, rename="pascal"):
     agents: dict[str, Connection]
     publishers: dict[str, Connection]
     subscribers: dict[str, Connection]
     captures: Master
     probes: dict[str, ProbeStatus]
+    hosts: dict[str, HostStatus]
     losses: LossCounts
     missing: Annotated[list[str], Meta(description="What this process lacks, in words")]
 

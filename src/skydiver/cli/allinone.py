@@ -18,6 +18,7 @@ from typing import Any
 
 from skydiver.base.errors import ConfigError, Unavailable
 
+DEFAULT_PORT = 8082
 READY_S = 30.0
 """How long both parts may take until the API answers."""
 STOP_S = 10.0
@@ -151,8 +152,10 @@ def _announce(address: tuple[str, int], url: str) -> bool:
         print(f"Skydive is running: {url}")
         print(f"It sees {namespaces}, {_plural(len(interfaces), 'interface')}.")
     print("Try, in a second terminal:")
-    print("  skydive client query \"G.V().Has('Type', 'netns')\"")
-    print("  skydive client status")
+    # Clients look at the default address unless they are told another.
+    option = "" if address[1] == DEFAULT_PORT else f" --analyzer {_authority(address)}"
+    print(f"  skydive client{option} query \"G.V().Has('Type', 'netns')\"")
+    print(f"  skydive client{option} status")
     print("Ctrl-C stops everything.", flush=True)
     return True
 

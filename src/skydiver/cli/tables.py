@@ -158,6 +158,9 @@ def show_status(status: Item, console: Console, *, within: str = "") -> None:
         members = list(value.values()) if isinstance(value, Mapping) else []
         if members and _all(members, lambda one: isinstance(one, Mapping) and "IsConnected" in one):
             _print_peers(console, title, value)
+        elif key == "Hosts":
+            for host, health in _mapping(value).items():
+                show_status(_mapping(health), console, within=f"{host}: ")
         elif key == "Losses":
             _print_losses(console, title, _mapping(value))
         elif key == "Missing" and value:

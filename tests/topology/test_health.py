@@ -1,0 +1,33 @@
+"""The health of an agent as its host's node carries it."""
+
+from skydiver.base.ids import NodeID, Origin
+from skydiver.base.losses import Losses, LossReason
+from skydiver.graph import Graph, NodeSpec
+from skydiver.topology.health import AGENT, health_metadata, hosts_status, lost_on
+
+
+def test_what_an_agent_says_comes_out_as_status() -> None:
+    """Somebody who asks the analyzer must see what was lost on any host."""
+    losses = Losses()
+    losses.add("capture.afpacket", LossReason.KERNEL_RING, 7)
+    graph = Graph(host="h1", origin=Origin("agent.h1"))
+    metadata = health_metadata(losses, ("CAP_NET_RAW: no captures",), {"host": {"Status": "x"}})
+    node = graph.owned_by("test").upsert(
+        NodeSpec(NodeID("h"), {"Type": "host", "Name": "h1", AGENT: metadata})
+    )
+    assert list(lost_on(node)) == [("capture.afpacket", "kernel_ring", 7)]
+    assert hosts_status(graph.view()) == {
+        "h1": {
+            "Losses": {"capture.afpacket": {"kernel_ring": 7}},
+            "Missing": ["CAP_NET_RAW: no captures"],
+            "Probes": {"host": {"Status": "x"}},
+        }
+    }
+
+
+def test_nonsense_of_a_peer_is_passed_over() -> None:
+    """Any publisher may write this key; the status of everybody must survive it."""
+    graph = Graph(host="h1", origin=Origin("agent.h1"))
+    nonsense = {"Losses": [7, {"Part": 1, "Reason": "x", "Count": "y"}], "Missing": 3, "Probes": []}
+    graph.owned_by("test").upsert(NodeSpec(NodeID("h"), {"Type": "host", AGENT: nonsense}))
+    assert hosts_status(graph.view()) == {"h1": {"Losses": {}, "Missing": [], "Probes": {}}}
