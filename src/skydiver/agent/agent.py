@@ -52,12 +52,14 @@ def main(settings: Settings, broker: Broker) -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings, broker))
-    except* SkydiverError as group:
+    except BaseExceptionGroup as group:
         # The first that failed took the others with it; it alone says why.
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
+        expected: BaseException | None = group.subgroup(SkydiverError)
+        while isinstance(expected, BaseExceptionGroup):
+            expected = expected.exceptions[0]
+        if expected is None:
+            raise
+        raise expected from None
     finally:
         broker.close()
 
@@ -183,8 +185,8 @@ async def tell_health(graph: Graph, probes: ProbeSet, broker: Broker, losses: Lo
     host = host_node_id(graph.host)
     while True:
         health = health_metadata(losses, broker.missing, probes.status())
-        writer.patch(host, (Op(OpKind.SET, AGENT, health),))
-        await asyncio.sleep(HEALTH_EVERY_S)
+        told = writer.patch(host, (Op(OpKind.SET, AGENT, health),))
+        await asyncio.sleep(HEALTH_EVERY_S if told else LOOK_AGAIN_S)
 
 
 async def _end_with(broker: Broker) -> None:

@@ -36,6 +36,7 @@ LATE_IMPORTS = (
 
 _PR_SET_PDEATHSIG = 1
 _PR_GET_PDEATHSIG = 2
+_PR_SET_NO_NEW_PRIVS = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,12 @@ def prepare_folder(folder: Path, identity: Identity | None) -> None:
 
 
 def become(identity: Identity) -> None:
-    """Give up root for good."""
+    """Give up root for good; no program started later gets more either."""
     libc = ctypes.CDLL(None, use_errno=True)
     death_signal = ctypes.c_int()
     libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(death_signal))
     parent = os.getppid()
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     os.setgroups([])
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
