@@ -13,6 +13,7 @@ from tests.api.conftest import Start
 from skydiver.api import authenticator, cluster_authenticator, websocket_guard
 from skydiver.api.access import User
 from skydiver.api.auth import BasicAuthentication
+from skydiver.api.origins import allowed_origins
 from skydiver.api.passwords import apr1
 from skydiver.base.errors import ConfigError
 from skydiver.base.settings import load_settings
@@ -193,7 +194,9 @@ async def test_websockets_answer_403_and_401(
 ) -> None:
     """Before the upgrade, in one line (api.md §0)."""
     settings = load_settings([], BASIC, {})
-    guard = websocket_guard(authenticator(settings, "people", "x"))
+    guard = websocket_guard(
+        authenticator(settings, "people", "x"), allowed_origins(settings, settings.analyzer.listen)
+    )
 
     async def endpoint(request: web.Request) -> web.Response:
         await guard(request)
@@ -202,5 +205,34 @@ async def test_websockets_answer_403_and_401(
     async with start(BASIC, add_routes=lambda app: app.router.add_get(path, endpoint)) as api:
         password = "secret" if name == "admin" else "b:o:b"
         headers = {"Authorization": f"Basic {token(name, password)}"}
+        answer = await api.ask("GET", path, headers=headers)
+        assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("path", "origin", "status"),
+    [
+        ("/ws/publisher", "http://evil.example", 403),
+        ("/ws/agent/topology", "http://evil.example", 403),
+        ("/ws/subscriber", "http://evil.example", 200),
+        ("/ws/publisher", "http://localhost:3000", 200),
+        ("/ws/publisher", None, 200),
+    ],
+)
+async def test_a_web_page_of_elsewhere_may_not_publish(
+    start: Start, path: str, origin: str | None, status: int
+) -> None:
+    """A browser lets any page open a WebSocket to loopback; only the server can refuse."""
+    settings = load_settings([], {}, {})
+    guard = websocket_guard(
+        authenticator(settings, "noauth", "x"), allowed_origins(settings, settings.analyzer.listen)
+    )
+
+    async def endpoint(request: web.Request) -> web.Response:
+        await guard(request)
+        return web.Response()
+
+    async with start({}, add_routes=lambda app: app.router.add_get(path, endpoint)) as api:
+        headers = {} if origin is None else {"Origin": origin}
         answer = await api.ask("GET", path, headers=headers)
         assert answer.status == status

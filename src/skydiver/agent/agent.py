@@ -15,6 +15,7 @@ import uvloop
 
 from skydiver import gremlin
 from skydiver.api.auth import authenticator, websocket_guard
+from skydiver.api.origins import allowed_origins
 from skydiver.api.server import build_app, refuse_exposure, serve
 from skydiver.base.errors import SkydiverError, Unavailable
 from skydiver.base.ids import Origin
@@ -120,7 +121,7 @@ async def run(settings: Settings, broker: Broker) -> None:
         losses=losses,
         gremlin=evaluate,
         settings=hub_settings,
-        authenticate=websocket_guard(access),
+        authenticate=websocket_guard(access, allowed_origins(settings, settings.agent.listen)),
     )
 
     def status() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from skydiver import gremlin
 from skydiver.analyzer import privileges
 from skydiver.api.auth import authenticator, cluster_authenticator, websocket_guard
 from skydiver.api.captures import check_bpf
+from skydiver.api.origins import allowed_origins
 from skydiver.api.server import build_app, refuse_exposure, serve
 from skydiver.base.errors import ConfigError, ProtocolError, QueryError
 from skydiver.base.ids import Origin
@@ -71,6 +72,7 @@ async def run(settings: Settings) -> None:
         result = await gremlin.parse(text).run(gremlin.Environment(graph.view(), hub.flows))
         return result.nodes()
 
+    origins = allowed_origins(settings, settings.analyzer.listen)
     web_socket = settings.http.ws
     hub = Hub(
         graph=graph,
@@ -82,8 +84,8 @@ async def run(settings: Settings) -> None:
             pong_timeout_s=web_socket.pong_timeout_s,
             queue_size=web_socket.queue_size,
         ),
-        authenticate=websocket_guard(access),
-        authenticate_agents=websocket_guard(agents_access),
+        authenticate=websocket_guard(access, origins),
+        authenticate_agents=websocket_guard(agents_access, origins),
     )
     store = await SqliteObjectStore.open(Path(settings.data_dir) / OBJECTS, losses=losses)
     try:

@@ -20,12 +20,15 @@ from aiohttp import web
 
 from skydiver.api.access import ADMIN, EVERYBODY, User
 from skydiver.api.answers import failure
+from skydiver.api.origins import Origins
 from skydiver.api.passwords import matches, read_htpasswd
 from skydiver.base.errors import ConfigError
 from skydiver.base.settings import AuthSettings, Settings
 
 log = logging.getLogger(__name__)
 
+READ_ONLY_PATH = "/ws/subscriber"
+"""The WebSocket endpoint whose messages change nothing."""
 REMEMBERED = 1_000
 REMEMBER_S = 300.0
 """How long a password that was right is not hashed again."""
@@ -187,11 +190,19 @@ def cluster_authenticator(settings: Settings) -> Authenticator:
     return _AsAdmin(authenticator(settings, settings.analyzer.auth.cluster.backend, key))
 
 
-def websocket_guard(of: Authenticator) -> Callable[[web.Request], Awaitable[User]]:
-    """What lets a WebSocket request pass: 401 for strangers, 403 for those who may not."""
+def websocket_guard(
+    of: Authenticator, origins: Origins
+) -> Callable[[web.Request], Awaitable[User]]:
+    """What lets a WebSocket request pass: 401 for strangers, 403 for those who may not.
+
+    Without authentication a web page of another machine may follow the graph, as it may read it
+    over HTTP, but must not publish.
+    """
 
     async def guard(request: web.Request) -> User:
         user = await of.user(request)
+        if of.open and request.path != READ_ONLY_PATH:
+            origins.refuse_foreign(request)
         if not user.may_connect(request.path):
             raise failure(403, f"{user.name!r} may not connect to {request.path}")
         return user

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from skydiver.api.answers import failure, text_answer
-from skydiver.base.settings import Address
+from skydiver.base.settings import Address, Settings
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SIMPLE_METHODS = frozenset({"GET", "HEAD", "POST"})
@@ -59,6 +59,11 @@ class Origins:
                 f"a page of {origin[:100]} may not change anything here; "
                 "http.rest.allowed_origins can allow it",
             )
+
+
+def allowed_origins(settings: Settings, listen: Address) -> Origins:
+    """As the settings say, for what listens there."""
+    return Origins(settings.http.rest.allowed_origins, on_loopback=listen.loopback)
 
 
 def _host(url: str) -> str:

@@ -25,7 +25,7 @@ from skydiver.api.health import LoopLag
 from skydiver.api.login import Login
 from skydiver.api.metrics import Metrics
 from skydiver.api.openapi import Description
-from skydiver.api.origins import Origins, preflight
+from skydiver.api.origins import Origins, allowed_origins, preflight
 from skydiver.api.routes import Handler, Route
 from skydiver.api.status import Service, Status
 from skydiver.api.topology import Topology
@@ -81,7 +81,7 @@ def build_app(
     routes += Description(service, routes).routes()
     app = web.Application(middlewares=[_answer], client_max_size=settings.http.rest.max_body_bytes)
     listen = (settings.analyzer if service == "analyzer" else settings.agent).listen
-    origins = Origins(settings.http.rest.allowed_origins, on_loopback=listen.loopback)
+    origins = allowed_origins(settings, listen)
     for route in routes:
         handler = _guarded(route, authenticator, origins)
         app.router.add_route(route.method, route.path, handler, expect_handler=_expect)
