@@ -25,12 +25,12 @@ from skydiver.base.settings import Settings, load_settings
 from skydiver.broker import fork_broker
 from skydiver.broker.client import Broker, NetnsRef
 from skydiver.broker.namespaces import Namespaces
-from skydiver.captures.supervisor import CaptureSet
+from skydiver.captures.supervisor import BUILTIN, CaptureSet
 from skydiver.graph import EdgeSpec, Graph, NodeSpec
 from skydiver.lab import Lab, Namespace
 from skydiver.lab.sockets import open_socket
 from skydiver.native import flow_message_json, flow_set_json
-from skydiver.objects.capture import Capture
+from skydiver.objects.capture import CAPTURE_TYPES, Capture
 
 SIOCGIFINDEX = 0x8933
 VETH = NodeID("veth")
@@ -118,6 +118,7 @@ async def test_an_unknown_node_or_capture_is_not_found() -> None:
         ({}, {"bpf_filter": "tcp porrt 80"}, QueryError, "filter 'tcp porrt 80': can't parse"),
         ({}, {"bpf_filter": "tcp) or (udp"}, QueryError, "syntax error"),
         ({}, {"target_type": "erspanv1"}, ConfigError, "capture target type 'erspanv1'"),
+        ({}, {"target": "127.0.0.1:9"}, ConfigError, "option Target is not available"),
         ({}, {"ip_defrag": True}, ConfigError, "IPDefrag is not available"),
         ({}, {}, Unavailable, "CAP_NET_RAW is missing"),
     ],
@@ -134,6 +135,12 @@ async def test_what_cannot_start_says_why_in_one_line_and_leaves_nothing(
     assert "\n" not in str(caught.value)
     assert captures_of(graph) == []
     assert captures.status()["Running"] == 0
+
+
+def test_creation_knows_what_the_sources_serve() -> None:
+    """A type is refused when a capture is created exactly if no source of the agents has it."""
+    served = {name for source in BUILTIN for name in source.names}
+    assert {name for name, able in CAPTURE_TYPES.items() if able.available} == served
 
 
 async def test_an_interface_of_a_namespace_that_is_not_known_is_not_captured_elsewhere() -> None:

@@ -13,7 +13,7 @@ from skydiver.objects import Capture, CaptureChecks, new_capture
 def checks(*, bad_query: str = "", bad_filter: str = "") -> CaptureChecks:
     """Checks that refuse one text each."""
 
-    def gremlin(text: str) -> None:
+    async def gremlin(text: str) -> None:
         if text == bad_query:
             raise QueryError("no such step", column=3)
 
@@ -115,10 +115,37 @@ async def test_a_type_is_not_asked_for_what_it_cannot_do(
 
 async def test_a_type_may_be_asked_for_what_it_can_do() -> None:
     """The table of flows.md §11.2, its positive side."""
-    for type_ in ("afpacket", "pcap", "sflow", "dpdk", ""):
-        asked = {"Type": type_, "BPFFilter": "tcp", "RawPacketLimit": 1, "ExtraTCPMetric": True}
+    for type_ in ("afpacket", "pcap", ""):
+        asked = {"Type": type_, "BPFFilter": "tcp", "ExtraTCPMetric": True, "TargetType": "local"}
         await new_capture({"GremlinQuery": "G.V()"} | asked, checks())
-    await new_capture({"GremlinQuery": "G.V()", "Type": "ebpf", "ExtraTCPMetric": True}, checks())
+    everything = {"BPFFilter": "tcp", "RawPacketLimit": 1, "ExtraTCPMetric": True}
+    for type_ in ("afpacket", "pcap", "sflow", "dpdk", ""):
+        Capture.from_json({"GremlinQuery": "G.V()", "Type": type_, **everything}).check_abilities()
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"Type": "ovsmirror"}, "Type: captures of type 'ovsmirror' are"),
+        ({"Type": "ebpf", "ExtraTCPMetric": True}, "Type: captures of type 'ebpf' are"),
+        ({"IPDefrag": True}, "IPDefrag is"),
+        ({"ReassembleTCP": True}, "ReassembleTCP is"),
+        ({"ExtraLayers": 2}, "ExtraLayers is"),
+        ({"RawPacketLimit": 1}, "RawPacketLimit: keeping packets is"),
+        ({"TargetType": "netflowv5", "Target": "127.0.0.1:9"}, "TargetType 'netflowv5' is"),
+        ({"Target": "127.0.0.1:9"}, "Target is"),
+        ({"TargetType": "local", "Target": "127.0.0.1:9"}, "Target is"),
+    ],
+)
+async def test_what_no_agent_can_do_is_refused_when_it_is_asked_for(
+    members: dict[str, Any], words: str
+) -> None:
+    """A capture that can run nowhere would only look as if it saw nothing."""
+    with pytest.raises(ProtocolError) as raised:
+        await new_capture({"GremlinQuery": "G.V()"} | members, checks())
+    assert str(raised.value) == f"{words} not available in this version"
+    # What is stored already is still read.
+    assert Capture.from_json({"GremlinQuery": "G.V()"} | members)
 
 
 async def test_a_new_capture_gets_an_identifier_and_the_default_mode() -> None:

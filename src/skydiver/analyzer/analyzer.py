@@ -23,7 +23,7 @@ from skydiver.base.settings import Settings
 from skydiver.base.tasks import until_signal
 from skydiver.graph import Graph, Node
 from skydiver.graph.collector import Collector
-from skydiver.hub.ondemand import CaptureController
+from skydiver.hub.ondemand import CaptureController, EvaluateNodes
 from skydiver.hub.server import Hub
 from skydiver.hub.settings import HubSettings
 from skydiver.objects import CaptureChecks, Conflict, ObjectStore, new_capture
@@ -69,7 +69,9 @@ async def run(settings: Settings) -> None:
         return (await query.run(gremlin.Environment(graph.view(), hub.flows))).graph()
 
     async def nodes_of(text: str) -> Iterable[Node]:
-        result = await gremlin.parse(text).run(gremlin.Environment(graph.view(), hub.flows))
+        # Over the topology alone, as when they are checked and counted (gremlin.md §1.2): what is
+        # captured must not depend on what was.
+        result = await gremlin.parse(text).run(gremlin.Environment(graph.view(), None))
         return result.nodes()
 
     origins = allowed_origins(settings, settings.analyzer.listen)
@@ -90,7 +92,7 @@ async def run(settings: Settings) -> None:
     store = await SqliteObjectStore.open(Path(settings.data_dir) / OBJECTS, losses=losses)
     try:
         captures = CaptureController(store=store, hub=hub, graph=graph, evaluate=nodes_of)
-        await create_startup_capture(store, settings)
+        await create_startup_capture(store, settings, nodes_of)
 
         def status() -> dict[str, Any]:
             return {
@@ -131,7 +133,9 @@ async def run(settings: Settings) -> None:
     log.info("analyzer stopped")
 
 
-async def create_startup_capture(store: ObjectStore, settings: Settings) -> None:
+async def create_startup_capture(
+    store: ObjectStore, settings: Settings, evaluate: EvaluateNodes
+) -> None:
     """Make the capture of ``analyzer.startup``, unless there is one like it."""
     startup = settings.analyzer.startup
     if not startup.capture_gremlin:
@@ -144,7 +148,7 @@ async def create_startup_capture(store: ObjectStore, settings: Settings) -> None
     try:
         capture = await new_capture(
             document,
-            CaptureChecks(gremlin.parse, check_bpf),
+            CaptureChecks(evaluate, check_bpf),
             layer_key_mode=settings.flow.default_layer_key_mode,
         )
     except (ProtocolError, QueryError) as error:

@@ -41,7 +41,7 @@ class Captures:
         self._store = store
         self._topology = topology
         self._layer_key_mode = layer_key_mode
-        self._checks = CaptureChecks(topology.parse, check_bpf)
+        self._checks = CaptureChecks(self._nodes, check_bpf)
 
     def routes(self) -> Sequence[Route]:
         one = "/api/capture/{id:(?s:.+)}"
@@ -128,12 +128,16 @@ class Captures:
         count = await self._active(capture)
         return msgspec.structs.replace(capture, count=count).to_json()
 
+    async def _nodes(self, text: str) -> Sequence[Node]:
+        """The nodes that a query selects now; `QueryError` when it never gives nodes."""
+        # As captures are evaluated: over the topology alone (gremlin.md §1.2).
+        result = await self._topology.parse(text).run(self._topology.environment(flows=False))
+        return result.nodes()
+
     async def _active(self, capture: Capture) -> int:
         """On how many nodes that the query selects now this capture is active."""
         try:
-            query = self._topology.parse(capture.gremlin_query)
-            # As captures are evaluated: over the topology alone (gremlin.md §1.2).
-            nodes = (await query.run(self._topology.environment(flows=False))).nodes()
+            nodes = await self._nodes(capture.gremlin_query)
         except QueryError:
             return 0  # it selects nothing that can be captured
         return sum(_is_active(node, capture.uuid) for node in {n.id: n for n in nodes}.values())

@@ -192,6 +192,8 @@ def _refuse_what_is_missing(request: Request) -> None:
     """No option is ignored in silence."""
     if request.target_type not in ("", "local"):
         raise ConfigError(f"capture target type {request.target_type!r}: 'local' expected")
+    if request.target:
+        raise ConfigError("capture option Target is not available in this version")
     for name, asked in (
         ("IPDefrag", request.ip_defrag),
         ("ReassembleTCP", request.reassemble_tcp),

@@ -26,6 +26,8 @@ class Abilities:
     raw_packets: bool = True
     extra_tcp_metric: bool = True
     several_per_node: bool = False
+    available: bool = False
+    """True when agents of this version have a source that serves the type."""
 
 
 CAPTURE_TYPES: Mapping[str, Abilities] = {
@@ -33,14 +35,14 @@ CAPTURE_TYPES: Mapping[str, Abilities] = {
     "pcapsocket": Abilities(),
     "ovsmirror": Abilities(),
     "dpdk": Abilities(),
-    "afpacket": Abilities(several_per_node=True),
-    "pcap": Abilities(several_per_node=True),
+    "afpacket": Abilities(several_per_node=True, available=True),
+    "pcap": Abilities(several_per_node=True, available=True),
     "ebpf": Abilities(bpf=False, raw_packets=False),
     "sflow": Abilities(),
     "ovsnetflow": Abilities(),
 }
 
-_ANY_TYPE = Abilities(several_per_node=True)
+_ANY_TYPE = Abilities(several_per_node=True, available=True)
 _MODES = ("", "L2", "L3")
 _TARGETS = ("", "local", "netflowv5", "erspanv1")
 _TARGET = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s\[\]:]+):[0-9]{1,5}")
@@ -135,6 +137,24 @@ class Capture(Resource, frozen=True, kw_only=True):
             if asked and not able:
                 raise ProtocolError(f"{self.type} capture doesn't support {what}")
 
+    def check_available(self) -> None:
+        """Raise `ProtocolError` for what no agent of this version can do.
+
+        Documents may carry it all the same: they are exchanged with others, and stored ones are
+        read again by later versions.
+        """
+        for asked, what in (
+            (not self.abilities.available, f"Type: captures of type {self.type!r} are"),
+            (self.ip_defrag, "IPDefrag is"),
+            (self.reassemble_tcp, "ReassembleTCP is"),
+            (self.extra_layers, "ExtraLayers is"),
+            (self.raw_packet_limit, "RawPacketLimit: keeping packets is"),
+            (self.target_type not in ("", "local"), f"TargetType {self.target_type!r} is"),
+            (self.target, "Target is"),
+        ):
+            if asked:
+                raise ProtocolError(f"{what} not available in this version")
+
     def conflicts_with(self, other: Capture) -> bool:
         return (
             self.type == other.type
@@ -147,7 +167,8 @@ class Capture(Resource, frozen=True, kw_only=True):
 class CaptureChecks:
     """How queries and filters are checked; both raise a `SkydiverError`."""
 
-    gremlin: Callable[[str], object]
+    gremlin: Callable[[str], Awaitable[object]]
+    """Takes its time: whether a query gives nodes shows when it is run."""
     bpf: Callable[[str], Awaitable[object]]
     """Takes its time: a host name in a filter is looked up."""
 
@@ -161,7 +182,8 @@ async def new_capture(
     """
     capture = Capture.from_json(document)
     capture.check_abilities()
-    checks.gremlin(capture.gremlin_query)
+    capture.check_available()
+    await checks.gremlin(capture.gremlin_query)
     if capture.bpf_filter:
         await checks.bpf(capture.bpf_filter)
     changes: dict[str, Any] = {
