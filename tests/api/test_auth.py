@@ -236,3 +236,24 @@ async def test_a_web_page_of_elsewhere_may_not_publish(
         headers = {} if origin is None else {"Origin": origin}
         answer = await api.ask("GET", path, headers=headers)
         assert answer.status == status
+
+
+@pytest.mark.parametrize(("host", "status"), [("evil.example", 403), ("localhost", 200)])
+async def test_a_page_whose_name_was_made_to_point_here_may_not_follow_either(
+    start: Start, host: str, status: int
+) -> None:
+    """Reading is for pages that say where they are from, not for those that claim to be ours."""
+    settings = load_settings([], {}, {})
+    guard = websocket_guard(
+        authenticator(settings, "noauth", "x"), allowed_origins(settings, settings.analyzer.listen)
+    )
+
+    async def endpoint(request: web.Request) -> web.Response:
+        await guard(request)
+        return web.Response()
+
+    async with start(
+        {}, add_routes=lambda app: app.router.add_get("/ws/subscriber", endpoint)
+    ) as api:
+        headers = {"Origin": f"http://{host}:8082", "Host": f"{host}:8082"}
+        assert (await api.ask("GET", "/ws/subscriber", headers=headers)).status == status

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from tests.api.conftest import Api, Start
 
@@ -52,6 +54,70 @@ async def test_a_name_that_was_made_to_point_here_does_not_help(api: Api) -> Non
     headers = {"Origin": "http://evil.example", "Host": "evil.example"}
     answer = await api.ask("POST", "/api/capture", json={"GremlinQuery": "G.V()"}, headers=headers)
     assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    "browser",
+    [
+        {"Origin": "http://evil.example"},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Accept-Language": "en"},
+        {"Referer": "http://evil.example/"},
+        {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"},
+    ],
+)
+async def test_a_browser_must_ask_for_this_machine(api: Api, browser: dict[str, str]) -> None:
+    """DNS rebinding again: a GET of the same origin tells nothing but the name that was asked."""
+    for method, path in (("GET", "/api/status"), ("POST", "/api/topology"), ("POST", "/login")):
+        answer = await api.ask(method, path, headers={"Host": "evil.example:8082", **browser})
+        assert answer.status == 403
+        assert answer.text.startswith("this is not evil.example:8082: expected an address")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:8082",
+        "LOCALHOST.",
+        "ui.localhost",
+        "127.0.0.1",
+        "[::1]:8082",
+        "192.0.2.1:8082",
+        socket.gethostname(),
+    ],
+)
+async def test_a_browser_may_ask_by_address_and_by_our_names(api: Api, host: str) -> None:
+    """An address cannot be made to point elsewhere, and nobody else makes these names."""
+    headers = {"Host": host, "Accept-Language": "en"}
+    assert (await api.ask("GET", "/api/status", headers=headers)).status == 200
+
+
+async def test_programs_may_use_any_name(api: Api) -> None:
+    """Through a tunnel that listens on another machine, or a proxy that keeps the name."""
+    for host in ("gateway.lan:9000", ""):
+        assert (await api.ask("GET", "/api/status", headers={"Host": host})).status == 200
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"http.rest.allowed_origins": ["http://ui.lan"]},
+        {"http.rest.allowed_origins": ["*"]},
+        {"analyzer.listen": "0.0.0.0:0", "analyzer.auth.allow_unauthenticated": True},
+        {
+            "analyzer.auth.api.backend": "basic",
+            "auth.basic.type": "basic",
+            "auth.basic.users": {"a": "b"},
+        },
+    ],
+)
+async def test_other_names_are_allowed_by_settings_and_where_rebinding_gains_nothing(
+    start: Start, settings: dict[str, object]
+) -> None:
+    """Behind a proxy with a name, on a network on purpose, or with credentials to ask for."""
+    headers = {"Host": "ui.lan", "Accept-Language": "en", "Authorization": "Basic YTpi"}
+    async with start(settings) as api:
+        assert (await api.ask("GET", "/api/status", headers=headers)).status == 200
 
 
 @pytest.mark.parametrize("allowed", [["http://ui.example"], ["*"]])

@@ -201,8 +201,10 @@ def websocket_guard(
 
     async def guard(request: web.Request) -> User:
         user = await of.user(request)
-        if of.open and request.path != READ_ONLY_PATH:
-            origins.refuse_foreign(request)
+        if of.open:
+            origins.refuse_rebound(request)
+            if request.path != READ_ONLY_PATH:
+                origins.refuse_foreign(request)
         if not user.may_connect(request.path):
             raise failure(403, f"{user.name!r} may not connect to {request.path}")
         return user

@@ -7,10 +7,17 @@ the ``Origin`` of another machine is refused, unless the setting ``http.rest.all
 it. On loopback a page of our own must come from an address, not from a name: a name can be made to
 point here (DNS rebinding). With authentication, browsers do not attach the cookie to requests of
 other sites (``SameSite=Lax``), and the API asks for nothing else.
+
+Rebinding would also let a page read what listens on loopback, as a page of the same origin: its
+requests carry neither ``Origin`` nor, over plain HTTP, ``Sec-Fetch-Site``. So on loopback without
+authentication a browser must ask for this machine: by an address, a name of loopback or the host
+name. Programs may use any name, since people reach them through tunnels and proxies; a browser is
+known by headers that none of the usual programs send and that a page cannot leave out.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -35,6 +42,7 @@ _HEADERS = frozenset(
         "origin",
     }
 )
+_OF_BROWSERS = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Accept-Language", "Referer")
 
 
 class Origins:
@@ -43,6 +51,24 @@ class Origins:
     def __init__(self, allowed: Sequence[str], *, on_loopback: bool) -> None:
         self._allowed = frozenset(allowed)
         self._on_loopback = on_loopback
+        own = socket.gethostname().lower()
+        self._names = {"localhost", own, own.partition(".")[0], *map(_host, allowed)} - {""}
+
+    def refuse_rebound(self, request: web.Request) -> None:
+        """Refuse a browser that takes us for another host, when only this machine can reach us."""
+        headers = request.headers
+        given = headers.get("Host")
+        if given is None or not self._on_loopback or "*" in self._allowed:
+            return
+        host = _host(f"//{given}").rstrip(".")
+        if host in self._names or host.endswith(".localhost") or (host and not _is_name(host)):
+            return
+        if "Mozilla/" in headers.get("User-Agent", "") or any(h in headers for h in _OF_BROWSERS):
+            raise failure(
+                403,
+                f"this is not {given[:100]}: expected an address, localhost or the host name; "
+                "http.rest.allowed_origins can allow it",
+            )
 
     def refuse_foreign(self, request: web.Request) -> None:
         """Refuse what a web page of another machine asks a browser to send."""

@@ -155,7 +155,14 @@ def _guarded(route: Route, authenticator: Authenticator, origins: Origins) -> Ha
     """The route's handler behind the checks that it needs, and no others."""
     handler = route.handler
     changes = route.permission is not None and route.permission[1] == "write"
-    if route.public or (authenticator.open and not changes):
+    if authenticator.open and not changes:
+
+        async def known(request: web.Request) -> web.StreamResponse:
+            origins.refuse_rebound(request)
+            return await handler(request)
+
+        return known
+    if route.public:
         return handler
 
     async def guarded(request: web.Request) -> web.StreamResponse:
@@ -163,7 +170,8 @@ def _guarded(route: Route, authenticator: Authenticator, origins: Origins) -> Ha
         if route.permission is not None and not user.may(*route.permission):
             what, action = route.permission
             raise failure(405, f"'{user.name}' has no '{action}' permission on '{what}'")
-        if changes and authenticator.open:
+        if authenticator.open:
+            origins.refuse_rebound(request)
             origins.refuse_foreign(request)
         return await handler(request)
 
