@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import struct
@@ -74,8 +75,10 @@ def graph_of(
 class NoPrivilege:
     """A broker that may not open packet sockets."""
 
+    missing = ("CAP_NET_RAW: no captures",)
+
     async def packet_socket(self, netns: NetnsRef | None) -> socket.socket:
-        raise Unavailable("broker: CAP_NET_RAW is missing")
+        raise Unavailable("broker: packet_socket: Operation not permitted")
 
 
 class NoNamespaces:
@@ -120,21 +123,45 @@ async def test_an_unknown_node_or_capture_is_not_found() -> None:
         ({}, {"target_type": "erspanv1"}, ConfigError, "capture target type 'erspanv1'"),
         ({}, {"target": "127.0.0.1:9"}, ConfigError, "option Target is not available"),
         ({}, {"ip_defrag": True}, ConfigError, "IPDefrag is not available"),
-        ({}, {}, Unavailable, "CAP_NET_RAW is missing"),
+        ({}, {}, Unavailable, "the agent lacks CAP_NET_RAW: no captures"),
     ],
 )
-async def test_what_cannot_start_says_why_in_one_line_and_leaves_nothing(
+async def test_what_cannot_start_says_why_in_one_line_on_the_node_until_it_is_stopped(
     metadata: dict[str, Any], members: dict[str, Any], error: type[SkydiverError], words: str
 ) -> None:
-    """The line is what the user gets as the reply."""
+    """Nobody reads the log of an agent to learn why there are no flows."""
     graph, _ = graph_of(**metadata)
     captures = idle_set(graph)
     with pytest.raises(error) as caught:
         await captures.start(VETH, request(**members))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+    (entry,) = captures_of(graph)
+    assert (entry["ID"], entry["State"], entry["Error"]) == (
+        "capture-1",
+        "error",
+        str(caught.value),
+    )
+    assert "PacketsReceived" not in entry  # by which it differs from one that runs
+    assert (captures.status()["Running"], captures.status()["Errors"]) == (0, 1)
+    assert await captures.stop(VETH, "capture-1") is HTTPStatus.OK
     assert captures_of(graph) == []
-    assert captures.status()["Running"] == 0
+    assert captures.status()["Errors"] == 0
+    assert await captures.stop(VETH, "capture-1") is HTTPStatus.NOT_FOUND
+
+
+async def test_a_refusal_is_logged_once_however_often_it_is_tried(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The analyzer asks again every 30 s, for as long as the capture exists."""
+    graph, _ = graph_of()
+    captures = idle_set(graph)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await captures.start(VETH, request())
+    lines = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert lines == ["capture capture-1 on h1/eth0: the agent lacks CAP_NET_RAW: no captures"]
+    assert len(captures_of(graph)) == 1
 
 
 def test_creation_knows_what_the_sources_serve() -> None:
@@ -295,6 +322,20 @@ async def until_flows(captures: CaptureSet, packets: int) -> None:
 
 
 @pytest.mark.root
+async def test_what_was_refused_becomes_active_once_it_starts() -> None:
+    """The analyzer repeats its order; the error must not outlive its reason."""
+    async with site("cap9") as at:
+        graph, _ = graph_of(netns=at.netns, ifindex=at.ifindex())
+        async with at.captures(graph) as captures:
+            with pytest.raises(QueryError):
+                await captures.start(VETH, request(bpf_filter="tcp porrt 80"))
+            assert [entry["State"] for entry in captures_of(graph)] == ["error"]
+            assert await captures.start(VETH, request()) is HTTPStatus.OK
+            assert [entry["State"] for entry in captures_of(graph)] == ["active"]
+            assert captures.status()["Errors"] == 0
+
+
+@pytest.mark.root
 async def test_two_captures_on_a_node_are_independent() -> None:
     """Each has its entry, its filter and its flows (flows.md §11.5)."""
     async with site("cap2") as at:
@@ -336,17 +377,22 @@ async def test_an_interface_that_goes_down_is_an_error_on_the_node_until_it_is_b
 
 
 @pytest.mark.root
-async def test_a_capture_ends_with_its_node() -> None:
+async def test_a_capture_ends_with_its_node(caplog: pytest.LogCaptureFixture) -> None:
     """Nobody would stop it any more; its last flows are still sent."""
     async with site("cap4") as at:
         graph, delete = graph_of(netns=at.netns, ifindex=at.ifindex())
         async with at.captures(graph) as captures:
             await captures.start(VETH, request(bpf_filter="udp port 5"))
             at.send(3)
+            caplog.set_level(logging.INFO, "skydiver.captures")
+            at.lab.ip(at.b, "link delete eth0")
             delete()
             await until(lambda: captures.status()["Running"] == 0, "the end")
             assert await captures.stop(VETH, "capture-1") is HTTPStatus.NOT_FOUND
     assert [flow["Metric"]["ABPackets"] for flow in at.flows()] == [3]
+    said = [r for r in caplog.records if r.name == "skydiver.captures.supervisor"]
+    assert said[-1].message == "capture capture-1 stopped on b/eth0"
+    assert {r.levelname for r in said} == {"INFO"}
 
 
 @pytest.mark.root

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -49,6 +49,11 @@ _LINK_TYPES = {
 class PacketSockets(Protocol):
     """What opens packet sockets: the broker."""
 
+    @property
+    def missing(self) -> Sequence[str]:
+        """What it lacks, in words that begin with the name of the privilege."""
+        ...
+
     async def packet_socket(self, netns: NetnsRef | None) -> socket.socket:
         """An unbound AF_PACKET socket of type SOCK_RAW and protocol 0; None = the host."""
         ...
@@ -78,7 +83,7 @@ class AFPacket(Capture):
         header_size = request.header_size or DEFAULT_HEADER_SIZE
         # In a thread, since a name in the filter is looked up.
         program = await self._run(self._program, request, target.encap, header_size)
-        opened = await self._sockets.packet_socket(target.netns)
+        opened = await self._socket(target.netns)
         start = partial(
             self._engine.start,
             opened.detach(),
@@ -114,6 +119,17 @@ class AFPacket(Capture):
             raise Unavailable(f"capture on interface {target.name!r}: {words}") from error
         except ValueError as error:
             raise ConfigError(f"capture on interface {target.name!r}: {error}") from error
+
+    async def _socket(self, netns: NetnsRef | None) -> socket.socket:
+        try:
+            return await self._sockets.packet_socket(netns)
+        except Unavailable as error:
+            needed = ("CAP_NET_RAW",) if netns is None else ("CAP_NET_RAW", "CAP_SYS_ADMIN")
+            lacking = [words for words in self._sockets.missing if words.startswith(needed)]
+            if lacking:
+                # "Operation not permitted" tells nobody what to permit.
+                raise Unavailable(f"the agent lacks {'; '.join(lacking)}") from error
+            raise
 
     def _discard(self, starting: asyncio.Future[int]) -> None:
         if not starting.cancelled() and starting.exception() is None:

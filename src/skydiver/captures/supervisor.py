@@ -4,7 +4,8 @@ A capture is asked for by the analyzer, for one node at a time. The set finds wh
 (interface, namespace), hands it to the source that serves the capture type, and from then on
 keeps three things true:
 
-- the node's metadata `Captures` says what runs there, its counters, and what is wrong with it;
+- the node's metadata `Captures` says what runs there, its counters, and what is wrong with it. What
+  was refused has an entry, too, without counters, until it is started after all or stopped;
 - a capture ends with its node, and a namespace that nothing else keeps alive loses its rings at
   once: a ring pins the namespace, and an observer must not do that;
 - flows leave on time, and every loss is counted: on the node and in `Losses`.
@@ -14,13 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from skydiver.base.clock import ClockMs, wall_ms
-from skydiver.base.errors import Unavailable
+from skydiver.base.errors import SkydiverError, Unavailable
 from skydiver.base.ids import NodeID
 from skydiver.base.losses import Losses, LossReason
 from skydiver.base.settings import Settings
@@ -31,7 +32,8 @@ from skydiver.captures.capture import Capture, CaptureTarget, Counters
 from skydiver.captures.node_types import capture_type
 from skydiver.graph import EventKind, Graph, GraphEvent, GraphView, Node, Op, OpKind
 from skydiver.objects.capture import Capture as Request
-from skydiver.topology import Key, NodeType, Relation
+from skydiver.topology import Key, NodeType
+from skydiver.topology.places import LONGEST_PATH, owner_of, place
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,8 @@ BUILTIN = (AFPacket,)
 Sink = Callable[[bytes], None]
 """Takes flows as a protobuf `flow.Message`; called in the event loop, must be quick."""
 
-_LONGEST_PATH = 64
-"""Ownership edges from an interface up to its namespace."""
+_ORDINARY = ("", "interface is down", "interface is gone")
+"""What captures say of an interface that is doing what it was told to."""
 
 
 class KnownNamespaces(Protocol):
@@ -61,6 +63,8 @@ class _Running:
     node_id: NodeID
     request: Request
     source: Capture
+    place: str
+    """Namespace or host, and interface, for people."""
     netns: NetnsKey | None
     """None = the host's namespace."""
     number: int | None = None
@@ -95,6 +99,10 @@ class CaptureSet:
         self._sink = sink
         self._clock_ms = clock_ms
         self._running: dict[tuple[NodeID, str], _Running] = {}
+        self._refused: dict[NodeID, dict[str, tuple[Request, str]]] = {}
+        """Why captures were not started, by node and capture."""
+        self._of_node: dict[NodeID, dict[str, None]] = {}
+        """Captures in `_running`, in the order in which they came."""
         self._doomed: set[tuple[NodeID, str]] = set()
         """To be stopped because the node or the namespace went."""
         self._wake = asyncio.Event()
@@ -102,44 +110,59 @@ class CaptureSet:
     async def start(self, node_id: NodeID, request: Request) -> HTTPStatus:
         """Start a capture on a node; OK also when it runs already, NOT_FOUND without the node.
 
-        Raises a `SkydiverError` when it cannot be started.
+        Raises a `SkydiverError` when it cannot be started; the node shows it, too.
         """
         key = (node_id, request.uuid)
         while (running := self._running.get(key)) is not None:
             if not running.unwanted:
                 return HTTPStatus.OK
             await running.ended.wait()
-        view = self._graph.view()
-        node = view.node(node_id)
+        node = self._graph.node(node_id)
         if node is None:
             return HTTPStatus.NOT_FOUND
+        try:
+            running = await self._open(key, node, request)
+        except SkydiverError as error:
+            self._refuse(key, request, str(error))
+            raise
+        if running.unwanted:
+            await self._end(key)
+            return HTTPStatus.NOT_FOUND
+        self._pardon(node_id, request.uuid)
+        self._describe(node_id)
+        log.info("capture %s started on %s", request.uuid, running.place)
+        return HTTPStatus.OK
+
+    async def _open(self, key: tuple[NodeID, str], node: Node, request: Request) -> _Running:
         asked = capture_type(str(node.metadata.get(Key.TYPE, "")), request.type)
         source = self._by_type.get(asked)
         if source is None:
             raise Unavailable(f"no source of this agent serves captures of type {asked!r}")
-        target, netns = self._target(view, node)
-        running = self._running[key] = _Running(node_id, request, source, netns)
+        target, netns = self._target(self._graph, node)
+        running = _Running(node.id, request, source, place(self._graph, node), netns)
+        self._running[key] = running
+        self._of_node.setdefault(node.id, {})[request.uuid] = None
         try:
             running.number = await source.start(target, request)
         finally:
             if running.number is None:
                 self._forget(key)
-        if running.unwanted:
-            await self._end(key)
-            return HTTPStatus.NOT_FOUND
-        self._describe(node_id)
-        log.info("capture %s started on %s", request.uuid, target.name)
-        return HTTPStatus.OK
+        return running
 
     async def stop(self, node_id: NodeID, capture_id: str) -> HTTPStatus:
         """Stop a capture on a node; NOT_FOUND when it does not run there."""
         key = (node_id, capture_id)
         running = self._running.get(key)
         if running is None:
-            return HTTPStatus.NOT_FOUND
+            if not self._pardon(node_id, capture_id):
+                return HTTPStatus.NOT_FOUND
+            self._describe(node_id)
+            return HTTPStatus.OK
         running.unwanted = True
         await self._end(key)
         await running.ended.wait()
+        if self._pardon(node_id, capture_id):
+            self._describe(node_id)  # it was refused just now
         return HTTPStatus.OK
 
     async def query(self, search: bytes) -> list[bytes]:
@@ -150,7 +173,8 @@ class CaptureSet:
         """For the status of the agent."""
         return {
             "Running": len(self._running),
-            "Errors": sum(1 for running in self._running.values() if running.counters.error),
+            "Errors": sum(1 for running in self._running.values() if running.counters.error)
+            + sum(map(len, self._refused.values())),
             "Sources": {source.names[0]: source.status() for source in self._sources},
         }
 
@@ -206,6 +230,16 @@ class CaptureSet:
         before = running.counters
         if now == before:
             return
+        self._add_losses(running, now)
+        if now.error != before.error:
+            words = now.error or "no error any more"
+            level = logging.INFO if now.error in _ORDINARY else logging.WARNING
+            log.log(level, "capture %s on %s: %s", running.request.uuid, running.place, words)
+        running.counters = now
+        self._describe(running.node_id)
+
+    def _add_losses(self, running: _Running, now: Counters) -> None:
+        before = running.counters
         part = f"capture.{running.source.names[0]}"
         for reason, lost in (
             (LossReason.KERNEL_RING, now.dropped - before.dropped),
@@ -214,11 +248,6 @@ class CaptureSet:
         ):
             # What a table counted is gone with it, should an error have ended it.
             self._losses.add(part, reason, max(lost, 0))
-        if now.error != before.error:
-            words = now.error or "no error any more"
-            log.warning("capture %s on %s: %s", running.request.uuid, running.node_id, words)
-        running.counters = now
-        self._describe(running.node_id)
 
     def _send(self, flows: bytes) -> None:
         if flows:
@@ -228,7 +257,10 @@ class CaptureSet:
 
     def _on_event(self, event: GraphEvent) -> None:
         if event.kind is EventKind.DELETED and isinstance(event.before, Node):
-            self._doom(lambda running: running.node_id == event.after.id)
+            node_id = event.before.id
+            self._refused.pop(node_id, None)
+            if node_id in self._of_node:
+                self._doom(lambda running: running.node_id == node_id)
 
     def _on_namespace_removed(self, namespace: Namespace) -> None:
         self._doom(lambda running: running.netns == namespace.key)
@@ -260,13 +292,47 @@ class CaptureSet:
             stopped = await running.source.stop(number, now_ms=self._clock_ms())
         finally:
             self._forget(key)
-        self._account(running, stopped.counters)
+        # That its interface is gone is no news about a capture that has ended.
+        self._add_losses(running, stopped.counters)
         self._describe(running.node_id)
         self._send(stopped.flows)
-        log.info("capture %s stopped on %s", running.request.uuid, running.node_id)
+        log.info("capture %s stopped on %s", running.request.uuid, running.place)
 
     def _forget(self, key: tuple[NodeID, str]) -> None:
+        node_id, capture_id = key
+        del self._of_node[node_id][capture_id]
+        if not self._of_node[node_id]:
+            del self._of_node[node_id]
         self._running.pop(key).ended.set()
+
+    # What did not start
+
+    def _refuse(self, key: tuple[NodeID, str], request: Request, words: str) -> None:
+        node_id, capture_id = key
+        node = self._graph.node(node_id)
+        if node is None:
+            return
+        known = self._refused.get(node_id, {}).get(capture_id)
+        if known is None or known[1] != words:
+            # It is tried again and again, and on many nodes for the same reason.
+            level = logging.DEBUG if self._is_said(capture_id, words) else logging.WARNING
+            log.log(level, "capture %s on %s: %s", capture_id, place(self._graph, node), words)
+        self._refused.setdefault(node_id, {})[capture_id] = (request, words)
+        self._describe(node_id)
+
+    def _is_said(self, capture_id: str, words: str) -> bool:
+        return any(
+            capture_id in refused and refused[capture_id][1] == words
+            for refused in self._refused.values()
+        )
+
+    def _pardon(self, node_id: NodeID, capture_id: str) -> bool:
+        """Forget a refusal; False if there was none."""
+        refused = self._refused.get(node_id, {})
+        known = refused.pop(capture_id, None) is not None
+        if known and not refused:
+            del self._refused[node_id]
+        return known
 
     # The node
 
@@ -289,8 +355,8 @@ class CaptureSet:
     def _namespace_of(self, view: GraphView, node: Node) -> Namespace | None:
         """The namespace that owns `node`; None = the host's own."""
         inner = node
-        for _ in range(_LONGEST_PATH):
-            owner = _owner(view, inner)
+        for _ in range(LONGEST_PATH):
+            owner = owner_of(view, inner)
             if owner is None:
                 break
             inner = owner
@@ -306,12 +372,14 @@ class CaptureSet:
 
     def _describe(self, node_id: NodeID) -> None:
         """Write `Captures` of a node, if it still exists."""
+        here = [self._running[node_id, id_] for id_ in self._of_node.get(node_id, ())]
         entries = [
             entry_json(running.request, running.counters)
-            for running in self._running.values()
-            if running.node_id == node_id and running.number is not None
+            for running in here
+            if running.number is not None
         ]
-        node = self._graph.view().node(node_id)
+        entries += [refusal_json(*refused) for refused in self._refused.get(node_id, {}).values()]
+        node = self._graph.node(node_id)
         if node is None or node.metadata.get(Key.CAPTURES, []) == entries:
             return
         op = (
@@ -324,30 +392,35 @@ class CaptureSet:
 
 def entry_json(request: Request, counters: Counters) -> dict[str, Any]:
     """One entry of the node metadata `Captures` (flows.md §11.5)."""
-    entry: dict[str, Any] = {
-        "ID": request.uuid,
-        "State": "error" if counters.error else "active",
-        "Name": request.name,
-        "Description": request.description,
-        "BPFFilter": request.bpf_filter,
-        "Type": request.type,
-        "Error": counters.error,
-        "FlowsEvicted": counters.evicted,
-        "DecodeErrors": counters.undecoded,
-    }
     return {
         "PacketsReceived": counters.received,
         "PacketsDropped": counters.dropped,
         "PacketsIfDropped": counters.interface_dropped,
-        **{name: value for name, value in entry.items() if value},
+        **_described(request, counters.error),
+        **_unless_zero({"FlowsEvicted": counters.evicted, "DecodeErrors": counters.undecoded}),
     }
 
 
-def _owner(view: GraphView, node: Node) -> Node | None:
-    for edge in view.in_edges(node.id):
-        if edge.metadata.get(Key.RELATION_TYPE) == Relation.OWNERSHIP:
-            return view.node(edge.parent)
-    return None
+def refusal_json(request: Request, error: str) -> dict[str, Any]:
+    """The entry of a capture that was not started; only such entries have no counters."""
+    return _described(request, error)
+
+
+def _described(request: Request, error: str) -> dict[str, Any]:
+    members = {
+        "ID": request.uuid,
+        "State": "error" if error else "active",
+        "Name": request.name,
+        "Description": request.description,
+        "BPFFilter": request.bpf_filter,
+        "Type": request.type,
+        "Error": error,
+    }
+    return _unless_zero(members)
+
+
+def _unless_zero(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value}
 
 
 async def _every(period_s: float, tick: Callable[[], Awaitable[None]]) -> None:
