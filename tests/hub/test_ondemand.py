@@ -9,7 +9,7 @@ import pytest
 from tests.hub.conftest import Agent, Connect, Run, Server, Start, eventually
 
 from skydiver.base.errors import QueryError
-from skydiver.base.ids import NodeID
+from skydiver.base.ids import NodeID, Origin
 from skydiver.base.losses import Losses
 from skydiver.graph import Node, Op, OpKind
 from skydiver.hub import ondemand
@@ -203,7 +203,59 @@ async def test_a_refused_start_is_tried_again_but_not_at_once(
     agent.answer = 200
     await eventually(lambda: control.carried("v1") == ["c1"])
     lines = [r.message for r in caplog.records if "answers Start" in r.message]
-    assert lines == ["capture c1 on node v1: agent h1 answers Start with 500"]
+    assert lines == ["capture c1: agent h1 answers Start with 500, on v1 first"]
+
+
+async def test_what_an_agent_shows_as_refused_is_tried_again_and_stopped_with_its_capture(
+    begin: Begin, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its entry is there for people to see; it is no reason to leave it at that."""
+    monkeypatch.setattr(ondemand, "_FIRST_PAUSE_S", 0.05)
+    refused = [{"ID": "c1", "State": "error", "Error": "the agent lacks CAP_NET_RAW"}]
+    control = await begin()
+    agent = Agent(control.server)
+    agent.answer = 500
+    agent.state("v1", "veth", Captures=refused)
+    await run(agent)
+    await control.capture("c1")
+    await eventually(lambda: agent.ordered.count(("start", "v1", "c1")) == 3)
+    agent.answer = 200
+    await eventually(lambda: states(control, "v1") == ["active"])
+    agent.state("v2", "veth", Captures=refused)
+    agent.answer = 500
+    await control.store.delete(Capture, "c1")
+    await eventually(lambda: ("stop", "v2", "c1") in agent.ordered)
+
+
+async def test_a_running_capture_in_error_is_left_alone(begin: Begin, run: Run) -> None:
+    """Its interface is down; it goes on by itself."""
+    control = await begin()
+    await control.capture("c1")
+    agent = Agent(control.server)
+    down = {"ID": "c1", "State": "error", "Error": "interface is down", "PacketsReceived": 0}
+    agent.state("v1", "veth", Captures=[down])
+    agent.state("v2", "veth")
+    await run(agent)
+    await eventually(lambda: control.carried("v2") == ["c1"])
+    assert agent.ordered == [("start", "v2", "c1")]
+
+
+async def test_nobody_is_ordered_about_captures_of_an_imported_graph(
+    begin: Begin, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An export of another site shows captures of agents that are not here."""
+    control = await begin()
+    captures = [{"ID": "there", "State": "active"}]
+    await control.capture("c1")
+    for origin in ("cli.h9", "agent.h9"):
+        node = Node(
+            NodeID(origin), {"Type": "veth", "Captures": captures}, "h1", Origin(origin), 1, 1
+        )
+        control.server.graph.add_node(node)
+    asked = control.asked
+    await eventually(lambda: control.asked > asked)
+    await asyncio.sleep(0.1)
+    assert [r.message for r in caplog.records if "no agent" in r.message] == []
 
 
 async def test_a_wrong_query_is_reported_once_and_harms_no_other(
@@ -256,6 +308,11 @@ async def test_subscribers_are_told(begin: Begin, run: Run, connect: Connect) ->
     assert (await peer.receive()).type == "NodeUpdated"
     await control.store.delete(Capture, "c1")
     assert (await peer.receive()).type == "Deleted"
+
+
+def states(control: Control, node_id: str) -> list[str]:
+    node = control.server.graph.node(NodeID(node_id))
+    return [] if node is None else [e["State"] for e in node.metadata.get("Captures", [])]
 
 
 def _set(key: str, value: Any) -> Op:

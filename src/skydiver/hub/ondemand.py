@@ -4,13 +4,16 @@ Nothing is remembered but orders under way. What should run is asked anew from t
 each capture's query; what does run is read from the nodes, whose metadata `Captures` the agents
 keep. The difference is ordered:
 
-- a node that a query gives and that does not carry the capture gets a `Start`;
+- a node that a query gives and that does not carry the capture gets a `Start`, and so does one that
+  shows that its agent refused it: an entry in state "error" that never came to have counters;
 - a node that carries a capture which nobody stores (deleted, expired, or left over from another
   life of the analyzer) gets a `Stop`.
 
 So it does not matter which side was restarted, or which message was lost: the next comparison finds
 it. Comparisons follow changes of the graph, at most one a second, and changes of the store at once.
-A refused or unanswered order is repeated with growing pauses.
+Only for their own nodes do agents get orders: what somebody else published, an import for one,
+shows the captures of another place or time. A refused or unanswered order is repeated with growing
+pauses.
 """
 
 from __future__ import annotations
@@ -30,11 +33,14 @@ from skydiver.hub.pod import CAPTURES
 from skydiver.objects.capture import Capture
 from skydiver.objects.store import Change, ChangeKind, ObjectStore
 from skydiver.topology import CAPTURABLE_TYPES, Key
+from skydiver.topology.places import place
 
 log = logging.getLogger(__name__)
 
 NOTIFICATION = "OnDemandCaptureNotification"
 
+_AGENT = "agent"
+"""Service in the origin of an agent's elements."""
 _BETWEEN_S = 1.0
 """Least time between two comparisons that changes of the graph ask for."""
 _SHOWN_WITHIN_S = 10.0
@@ -93,8 +99,12 @@ class CaptureController:
         self._gone_meanwhile: set[str] = set()
         self._carried: dict[NodeID, frozenset[str]] = {}
         """Captures that nodes show, by identifier."""
+        self._refused: set[tuple[NodeID, str]] = set()
+        """Those of them that did not start."""
         self._active: set[tuple[NodeID, str]] = set()
         self._orders: dict[_Key, _Order] = {}
+        self._said: set[tuple[str, str]] = set()
+        """Captures and what is wrong with orders for them, so that it is said once."""
         self._wrong: dict[str, str] = {}
         """What is wrong with a capture's query, so that it is said once."""
         self._changed = False
@@ -191,25 +201,35 @@ class CaptureController:
 
     def _note_carried(self, node: Node) -> None:
         """Take in what a node shows, and close the orders that it shows the effect of."""
-        entries = node.metadata.get(Key.CAPTURES)
-        states = {
-            str(entry.get("ID") or ""): entry.get("State")
-            for entry in (entries if isinstance(entries, list) else ())
-            if isinstance(entry, dict)
-        }
-        before, now = self._carried.get(node.id, frozenset()), frozenset(states)
-        if now:
-            self._carried[node.id] = now
+        entries = {str(e.get("ID") or ""): e for e in _entries(node)} if _is_agents(node) else {}
+        before, ran = self._carried.get(node.id, frozenset()), self._running(node.id)
+        if entries:
+            self._carried[node.id] = frozenset(entries)
         else:
             self._carried.pop(node.id, None)
-        for type_, changed in (("Start", now - before), ("Stop", before - now)):
+        self._refused -= {(node.id, capture_id) for capture_id in before}
+        self._refused |= {(node.id, id_) for id_, entry in entries.items() if _is_refusal(entry)}
+        for type_, changed in (
+            ("Start", self._running(node.id) - ran),
+            ("Stop", before - entries.keys()),
+        ):
             for capture_id in changed:
                 self._close((type_, node.id, capture_id))
+        self._active -= {
+            key
+            for key in ((node.id, capture_id) for capture_id in before)
+            if key[1] not in entries or key in self._refused
+        }
+        states = {capture_id: entry.get("State") for capture_id, entry in entries.items()}
         for capture_id, state in states.items():
             if state == "active" and (node.id, capture_id) not in self._active:
                 self._active.add((node.id, capture_id))
                 self._notify("NodeUpdated", capture_id)
-        self._active -= {(node.id, capture_id) for capture_id in before - now}
+
+    def _running(self, node_id: NodeID) -> frozenset[str]:
+        """Captures that a node shows as started."""
+        carried = self._carried.get(node_id, frozenset())
+        return frozenset(id_ for id_ in carried if (node_id, id_) not in self._refused)
 
     def _close(self, key: _Key) -> None:
         order = self._orders.get(key)
@@ -218,13 +238,16 @@ class CaptureController:
 
     def _has_effect(self, key: _Key) -> bool:
         type_, node_id, capture_id = key
-        return (capture_id in self._carried.get(node_id, ())) == (type_ == "Start")
+        if type_ == "Start":
+            return capture_id in self._running(node_id)
+        return capture_id not in self._carried.get(node_id, ())
 
     def _node_gone(self, node_id: NodeID) -> None:
         for _, capture_id in [key for key in self._active if key[0] == node_id]:
             self._active.discard((node_id, capture_id))
             self._notify("NodeUpdated", capture_id)
-        self._carried.pop(node_id, None)
+        for capture_id in self._carried.pop(node_id, ()):
+            self._refused.discard((node_id, capture_id))
         for order in [key for key in self._orders if key[1] == node_id]:
             del self._orders[order]
 
@@ -278,6 +301,8 @@ class CaptureController:
                 wanted.add(("Stop", node_id, capture_id))
         for key in [k for k, o in self._orders.items() if k not in wanted and not o.under_way]:
             del self._orders[key]
+        troubled = {capture_id for _, _, capture_id in self._orders}
+        self._said = {known for known in self._said if known[0] in troubled}
         now = asyncio.get_running_loop().time()
         for key in wanted:
             order = self._orders.setdefault(key, _Order())
@@ -308,14 +333,20 @@ class CaptureController:
             order.failures += 1
             pause_s = _FIRST_PAUSE_S * 2.0 ** (order.failures - 1)
             order.again_at = now + min(pause_s, _LONGEST_PAUSE_S)
-            if order.failures == 1:
-                log.warning("capture %s on node %s: %s", key[2], key[1], problem)
+            if (key[2], problem) not in self._said:
+                self._said.add((key[2], problem))
+                log.warning("capture %s: %s, on %s first", key[2], problem, self._name(key[1]))
         elif self._has_effect(key):
             self._close(key)
         else:
             order.failures = 0
             order.again_at = now + _SHOWN_WITHIN_S
         self._stir.set()
+
+    def _name(self, node_id: NodeID) -> str:
+        """Of a node, for people: namespace or host, and interface."""
+        node = self._graph.node(node_id)
+        return str(node_id) if node is None else place(self._graph, node)
 
     async def _send(self, type_: str, node_id: NodeID, capture_id: str) -> str:
         """Empty, or what went wrong."""
@@ -340,14 +371,28 @@ class CaptureController:
 _COUNTERS = frozenset({Key.METRIC, Key.LAST_UPDATE_METRIC, Key.CAPTURES})
 
 
+def _entries(node: Node) -> list[Mapping[str, Any]]:
+    entries: Any = node.metadata.get(Key.CAPTURES)
+    return [e for e in entries if isinstance(e, Mapping)] if isinstance(entries, list) else []
+
+
+def _is_refusal(entry: Mapping[str, Any]) -> bool:
+    """True for what an agent did not start; what started has counters, whatever befell it then."""
+    return entry.get("State") == "error" and "PacketsReceived" not in entry
+
+
+def _is_agents(node: Node) -> bool:
+    """True for a node that is the agent's own, and that of an agent."""
+    return bool(node.host) and node.origin == f"{_AGENT}.{node.host}"
+
+
 def _can_start(node: Node, capture: Capture) -> bool:
     """True for a node that an agent owns, that can be captured, and is not yet."""
-    if not node.host or str(node.metadata.get(Key.TYPE)) not in CAPTURABLE_TYPES:
+    if not _is_agents(node) or str(node.metadata.get(Key.TYPE)) not in CAPTURABLE_TYPES:
         return False
-    entries: Any = node.metadata.get(Key.CAPTURES)
-    records = [e for e in entries if isinstance(e, Mapping)] if isinstance(entries, list) else []
-    if any(record.get("ID") == capture.uuid for record in records):
+    running = [entry for entry in _entries(node) if not _is_refusal(entry)]
+    if any(entry.get("ID") == capture.uuid for entry in running):
         return False
     if capture.abilities.several_per_node:
         return True
-    return all(record.get("Type") != capture.type for record in records)
+    return all(entry.get("Type") != capture.type for entry in running)
