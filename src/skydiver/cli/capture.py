@@ -40,7 +40,7 @@ def create(
     bpf: Annotated[str, Option(metavar="FILTER", help="Only these, like 'tcp port 80'.")] = "",
     name: Annotated[str, Option(help="A name for people.")] = "",
     description: Annotated[str, Option(help="What it is for.")] = "",
-    type_: Annotated[str, Option("--type", help="Kind of capture, like afpacket.")] = "",
+    type_: Annotated[str, Option("--type", help="Kind of capture: afpacket or pcap.")] = "",
     port: Annotated[int, Option(min=0, max=65535, help="Port of a collector.")] = 0,
     samplingrate: Annotated[
         int, Option(min=0, max=2**32 - 1, help="Flow sampling rate; 0 = none.")
@@ -49,22 +49,22 @@ def create(
         int, Option(min=0, max=2**32 - 1, help="Counter polling, seconds; 0 = none.")
     ] = 10,
     header_size: Annotated[int, Option(help="Octets of each packet to keep; 0 = default.")] = 0,
-    rawpacket_limit: Annotated[int, Option(help="Packets to keep with each flow.")] = 0,
+    rawpacket_limit: Annotated[int, Option(help="Not available yet: 0.")] = 0,
     extra_tcp_metric: Annotated[
         bool, Option("--extra-tcp-metric", help="Retransmissions and the like.")
     ] = False,
-    ip_defrag: Annotated[bool, Option("--ip-defrag", help="Put IPv4 fragments together.")] = False,
+    ip_defrag: Annotated[bool, Option("--ip-defrag", help="Not available yet.")] = False,
     reassemble_tcp: Annotated[
-        bool, Option("--reassamble-tcp", "--reassemble-tcp", help="Put TCP streams together.")
+        bool, Option("--reassamble-tcp", "--reassemble-tcp", help="Not available yet.")
     ] = False,
     layer_key_mode: Annotated[
         LayerKeyMode, Option(help="L3 tracks a flow across routers.")
     ] = LayerKeyMode.L2,
     extra_layer: Annotated[
-        list[str] | None, Option(metavar="NAME", help="VRRP, DNS or DHCPv4; may be given again.")
+        list[str] | None, Option(metavar="NAME", help="Not available yet.")
     ] = None,
-    target: Annotated[str, Option(metavar="HOST:PORT", help="Send the flows there instead.")] = "",
-    target_type: Annotated[str, Option(help="How: netflowv5 or erspanv1.")] = "",
+    target: Annotated[str, Option(metavar="HOST:PORT", help="Not available yet.")] = "",
+    target_type: Annotated[str, Option(help="Not available yet, but local.")] = "",
     ttl: Annotated[
         int, Option(metavar="MS", min=0, help="End by itself after this time; 0 = never.")
     ] = 0,
@@ -91,7 +91,12 @@ def create(
         "TargetType": target_type,
     }
     with Client(options.access()) as client:
+        is_early = bool(node) and _finds_nothing(client, str(body["GremlinQuery"]))
         made = client.create("capture", {k: v for k, v in body.items() if v != ""}, ttl_ms=ttl)
+    if is_early:
+        typer.echo(
+            "skydive: no node has this TID now; the capture starts when one appears", err=True
+        )
     _show(made, format_)
 
 
@@ -142,6 +147,14 @@ def _query(gremlin: str, node: str) -> str:
     if bool(gremlin) == bool(node):
         raise ConfigError("expected either --gremlin or --node")
     return gremlin or f"G.V().Has('TID',{quoted(node)})"
+
+
+def _finds_nothing(client: Client, query: str) -> bool:
+    """False also when the server refuses to say."""
+    try:
+        return not client.lookup(query)
+    except SkydiverError:
+        return False
 
 
 def _layers(names: list[str]) -> int:

@@ -67,6 +67,8 @@ _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 3.0
 _PIECE = 100
 _MOST_REQUESTS = 256
+_AT_A_TIME = 64
+"""Orders of captures under way; each waits for the kernel."""
 _LARGEST_MESSAGE = 16 * 1024 * 1024
 
 Flows: TypeAlias = Callable[[bytes], Sequence[bytes] | Awaitable[Sequence[bytes]]]
@@ -422,7 +424,8 @@ class _Orders:
         self._graph = graph
         self._captures = captures
         self._flows = flows
-        self._in_order = asyncio.Lock()
+        self._in_order = tuple(asyncio.Lock() for _ in range(_AT_A_TIME))
+        """Orders about one node take the same, so that they are followed in their order."""
 
     def understands(self, message: Message) -> bool:
         """False for what is silently ignored: other namespaces, and answers."""
@@ -437,8 +440,7 @@ class _Orders:
             if (message.namespace, message.type) == (table_query.NAMESPACE, table_query.QUERY):
                 return await self._search(message)
             if message.namespace == CAPTURES and message.type in ("Start", "Stop"):
-                async with self._in_order:
-                    status = await self._capture(message)
+                status = await self._capture(message)
                 return message.reply(f"{message.type}Reply", message.obj, status=status)
         except ProtocolError as error:
             log.warning("order refused: %s", error)
@@ -464,11 +466,13 @@ class _Orders:
             return _NOT_FOUND
         capture = Capture.from_json(resource) if message.type == "Start" else None
         try:
-            if capture is None:
-                return await self._captures.stop(node_id, str(resource.get("UUID") or ""))
-            return await self._captures.start(node_id, capture)
+            async with self._in_order[hash(node_id) % _AT_A_TIME]:
+                if capture is None:
+                    return await self._captures.stop(node_id, str(resource.get("UUID") or ""))
+                return await self._captures.start(node_id, capture)
         except SkydiverError as error:
-            log.warning("capture %s on %s: %s", resource.get("UUID"), node_id, error)
+            # Who refuses says it, on the node and in the log, once however often it is asked.
+            log.debug("capture %s on %s: %s", resource.get("UUID"), node_id, error)
             return _FAILED
 
 
