@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
@@ -25,6 +27,18 @@ async def raw(port: int, data: bytes) -> bytes:
     try:
         async with asyncio.timeout(10):
             return await reader.read()
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def connection(port: int, data: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    """What the server answers while the sender of these bytes stays and says no more."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        async with asyncio.timeout(20):
+            yield reader
     finally:
         writer.close()
 
@@ -83,6 +97,48 @@ async def test_a_body_that_is_too_large_is_refused_with_one_line(start: Start) -
 
         assert (await api.ask("POST", "/api/topology", data=endless())).status == 413
         assert (await api.query("G.V().Count()")).json == 4
+
+
+@pytest.mark.parametrize("more", [b"", b"Expect: 100-continue\r\n"])
+async def test_a_declared_length_above_the_limit_is_refused_before_the_body(
+    api: Api, more: bytes
+) -> None:
+    """Nobody waits for what is refused anyway, least of all the client."""
+    length = api.settings.http.rest.max_body_bytes + 1
+    request = b"POST /api/topology HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n"
+    async with connection(api.port, request % (more, length)) as reader:
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 413 ")
+        assert (await reader.readline()).startswith(b"body too large, expected at most ")
+
+
+@pytest.mark.parametrize(
+    "body", [b"Content-Length: 100\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"]
+)
+async def test_a_body_that_does_not_arrive_ends_its_connection(
+    start: Start, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a request costs its sender nothing, and us a connection."""
+    monkeypatch.setattr("skydiver.api.bodies.BODY_S", 0.05)
+    monkeypatch.setattr("skydiver.api.server.LINGER_S", 0.05)
+    async with start() as api:
+        for path in (b"/api/topology", b"/api/capture"):
+            request = b"POST %s HTTP/1.1\r\nHost: localhost\r\n%s" % (path, body)
+            async with connection(api.port, request) as reader:
+                answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert b"\r\nConnection: close\r\n" in answer
+            assert answer.endswith(b"\r\n\r\nthe body did not arrive within 0.05 s\n")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /api HTTP/1.1\r\nHost: local"])
+async def test_headers_that_do_not_arrive_end_their_connection(
+    start: Start, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same before there is a request at all."""
+    monkeypatch.setattr("skydiver.api.server.KEEP_ALIVE_S", 0.05)
+    async with start() as api, connection(api.port, sent) as reader:
+        assert await reader.read() == b""
 
 
 async def test_a_compressed_body_is_refused(api: Api) -> None:

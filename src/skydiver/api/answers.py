@@ -202,5 +202,6 @@ _EXCEPTIONS: Mapping[int, type[web.HTTPException]] = {
     404: web.HTTPNotFound,
     405: NotPermitted,
     406: web.HTTPNotAcceptable,
+    408: web.HTTPRequestTimeout,
     415: web.HTTPUnsupportedMediaType,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -11,6 +12,8 @@ from aiohttp import web
 from skydiver.api.answers import failure
 from skydiver.base.errors import ProtocolError
 
+BODY_S = 30.0
+"""How long a body may take to arrive."""
 _UNITS_NS = {
     "ns": 1,
     "us": 1_000,
@@ -26,10 +29,21 @@ _LONGEST_NS = 2**63 - 1
 
 
 async def raw_body(request: web.Request) -> bytes:
-    """The bytes of the body; too many are refused by the server (413)."""
+    """The bytes of the body: no more than the application allows (413), and in time (408)."""
     if "Content-Encoding" in request.headers:
         raise failure(415, "compressed request bodies are not accepted")
-    return await request.read()
+    if declares_too_much(request):
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size)
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError:
+        raise failure(408, f"the body did not arrive within {BODY_S:g} s") from None
+
+
+def declares_too_much(request: web.Request) -> bool:
+    """True when the body need not even begin to arrive."""
+    return (request.content_length or 0) > request.client_max_size
 
 
 def json_document(body: bytes) -> Any:

@@ -20,6 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from skydiver.api.answers import compress, error_answer, failure, share, text_answer
 from skydiver.api.auth import Authenticator
+from skydiver.api.bodies import declares_too_much
 from skydiver.api.captures import Captures
 from skydiver.api.health import LoopLag
 from skydiver.api.login import Login
@@ -39,6 +40,7 @@ from skydiver.objects import ObjectStore
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 75.0
+"""How long a connection may be without a whole request line and headers, however they trickle."""
 LINGER_S = 5.0
 """How long the rest of a request that was refused is read, so that its sender hears why."""
 CLOSE_S = 1.0
@@ -196,23 +198,32 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     return answer
 
 
-async def _expect(request: web.Request) -> None:
+async def _expect(request: web.Request) -> web.Response | None:
     """Let the body come when the client asks first; aiohttp's own breaks on words in no charset."""
     if request.headers["Expect"].lower() != "100-continue":
         raise web.HTTPExpectationFailed(text="expected 100-continue in the header Expect")
+    if declares_too_much(request):
+        return _too_large(request)
     if request.version == HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # These bytes are no part of the answer.
         request.writer.output_size = 0
+    return None
 
 
 def _from_exception(request: web.Request, error: web.HTTPException) -> web.Response:
     """One line for what a handler refuses."""
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        limit = request.client_max_size
-        return text_answer(413, f"body too large, expected at most {limit} bytes")
+        return _too_large(request)
     headers = {k: v for k, v in error.headers.items() if not k.startswith("Content-")}
+    if isinstance(error, web.HTTPRequestTimeout):
+        headers["Connection"] = "close"
     return text_answer(error.status, error.text or "", headers)
+
+
+def _too_large(request: web.Request) -> web.Response:
+    limit = request.client_max_size
+    return text_answer(413, f"body too large, expected at most {limit} bytes")
 
 
 async def _unrouted(request: web.Request) -> web.Response:
