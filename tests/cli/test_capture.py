@@ -52,6 +52,19 @@ def test_every_option_reaches_its_member(analyzer: Any, skydive: Any) -> None:
     assert analyzer.seen[-1][2]["X-Resource-TTL"] == "5000ms"
 
 
+@pytest.mark.parametrize(("found", "lines"), [([], 1), ([{"ID": "n"}], 0), (None, 0)])
+def test_a_node_that_is_not_there_yet_is_said(
+    analyzer: Any, skydive: Any, found: Any, lines: int
+) -> None:
+    """It may be a wish for later, or a typing error; only the user knows."""
+    if found is not None:
+        analyzer.answers["G.V().Has('TID','t')"] = found
+    done = create(analyzer, skydive, "--node", "t")
+    assert (done.returncode, json.loads(done.stdout)["UUID"]) == (0, "u0")
+    line = "skydive: no node has this TID now; the capture starts when one appears\n"
+    assert done.stderr == line * lines
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -171,15 +171,17 @@ def test_captures_show_what_they_did() -> None:
     running: list[dict[str, Any]] = [
         {"ID": "u", "State": "active", "PacketsReceived": 7, "PacketsDropped": 1},
         {"ID": "u", "State": "error", "Error": "no such device"},
+        {"ID": "u", "State": "error", "Error": "interface is down"},
         {"ID": "other", "State": "active", "PacketsReceived": 100},
     ]
     tables.show_captures([{"UUID": "u", "GremlinQuery": "G.V()"}], console, running)
-    assert words(console)[-10:] == [
+    assert words(console)[-11:] == [
         "u",
         "G.V()",
         "1",
         "7",
         "1",
+        "2",
         "no",
         "such",
         "device",

@@ -130,12 +130,16 @@ def show_flows(flows: Sequence[Item], console: Console, places: Places) -> None:
 
 
 def show_captures(captures: Sequence[Item], console: Console, running: Sequence[Item]) -> None:
-    """What is captured; `running` are the entries of ``Captures`` on all nodes."""
+    """What is captured; `running` are the entries of ``Captures`` on all nodes.
+
+    Of the errors the first stands for all: they tend to be the same everywhere.
+    """
     rows: list[Row] = []
     for capture in captures:
         mine = [entry for entry in running if entry.get("ID") == capture.get("UUID")]
         dropped = sum(_number(entry.get("PacketsDropped")) for entry in mine)
         errors = [clean(entry["Error"]) for entry in mine if entry.get("Error")]
+        failed = sum(entry.get("State") == "error" for entry in mine)
         rows.append({
             "UUID": clean(capture.get("UUID", "")),
             "Query": clean(capture.get("GremlinQuery", "")),
@@ -146,7 +150,8 @@ def show_captures(captures: Sequence[Item], console: Console, running: Sequence[
             "Active": str(sum(entry.get("State") == "active" for entry in mine)),
             "Packets": str(sum(_number(entry.get("PacketsReceived")) for entry in mine)),
             "Dropped": Text(str(dropped), "bold red" if dropped else ""),
-            "Error": Text("; ".join(dict.fromkeys(errors)), "red"),
+            "Errors": Text(str(failed) if failed else "", "red"),
+            "Error": Text(errors[0] if errors else "", "red"),
         })  # fmt: skip
     _print(console, rows, "capture", keep={"Active", "Packets", "Dropped"})
 
