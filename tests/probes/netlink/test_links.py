@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.probes.test_link_metadata import MESSAGE
+from tests.probes.netlink.test_link_metadata import MESSAGE
 
 from skydiver.base.ids import NodeID, Origin
 from skydiver.graph import Graph, NodeSpec
-from skydiver.probes.link_table import HOST, LinkTable, Space
+from skydiver.probes.netlink.links import HOST, LinkTable, Space
 from skydiver.topology import host_node_id, link_node_id, netns_node_id
 
 OWN = 50

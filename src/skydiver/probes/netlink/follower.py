@@ -1,10 +1,4 @@
-"""Netlink probe: one node per network interface of every namespace.
-
-Reads:  rtnetlink: events of all namespaces over one socket of the host, and dumps of a namespace
-        when it is new or when events were lost. Counters from time to time. ethtool, for drivers.
-Writes: nodes of the type of the interface; the keys of docs/probes/netlink.md.
-Joins:  none; edges go to nodes whose identifiers follow from the namespace and the index.
-Needs:  the broker; without its capabilities only the host's own interfaces are seen.
+"""Follows the interfaces of all namespaces by events, with dumps where these do not suffice.
 
 Order is everything here. Events of a namespace that is being dumped wait until the dump is in, and
 are then taken in after it: those that are older than the dump are made good by the newer ones
@@ -21,19 +15,17 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from itertools import islice
 from typing import Any, TypeAlias
 
 from skydiver.base.errors import Unavailable
 from skydiver.base.losses import LossReason
-from skydiver.base.settings import NetlinkSettings
 from skydiver.broker.client import DumpPart
 from skydiver.broker.namespaces import Namespace
 from skydiver.native import decode_netlink
-from skydiver.probes.drivers import driver_of
-from skydiver.probes.link_table import HOST, LinkTable
-from skydiver.probes.probe import Context, Probe
+from skydiver.probes.netlink.drivers import driver_of
+from skydiver.probes.netlink.links import HOST, LinkTable
+from skydiver.probes.probe import Context
 from skydiver.topology import host_node_id, netns_node_id
 
 log = logging.getLogger(__name__)
@@ -66,29 +58,6 @@ _DOUBT_S = 0.5
 """An interface may be without its peer for a moment, while that moves."""
 _MOST_WAITING = 20_000
 _PART = "probe.netlink"
-
-
-class NetlinkProbe(Probe[NetlinkSettings]):
-    name = "netlink"
-    receive_buffer = RECEIVE_BUFFER
-
-    async def run(self, ctx: Context) -> None:
-        own_nsid = await ctx.broker.own_nsid()
-        with ExitStack() as stack:
-            events = stack.enter_context(
-                await ctx.broker.netlink_socket(
-                    None, groups=GROUPS, all_nsid=True, receive_buffer=self.receive_buffer
-                )
-            )
-            follower = Follower(ctx, events, own_nsid=None if own_nsid < 0 else own_nsid)
-            stack.callback(follower.close)
-            await follower.begin()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(follower.fail(), name="netlink events")
-                tasks.create_task(follower.dump_on_demand(), name="netlink dumps")
-                tasks.create_task(
-                    follower.sample(self.config.metrics_update_s), name="netlink counters"
-                )
 
 
 class Follower:

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from skydiver.base.ids import NodeID
 from skydiver.graph import EdgeSpec, NodeSpec, Writer
-from skydiver.probes.link_metadata import LOOPBACK, address_text, link_metadata
+from skydiver.probes.netlink.link_metadata import LOOPBACK, address_text, link_metadata
 from skydiver.topology import Relation, link_node_id
 
 HOST = -1

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import socket
 
-from skydiver.probes.drivers import driver_of
+from skydiver.probes.netlink.drivers import driver_of
 
 
 def test_loopback_has_no_driver() -> None:

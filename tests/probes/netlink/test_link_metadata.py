@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from skydiver.probes.link_metadata import address_text, encap_type, link_metadata, link_type
+from skydiver.probes.netlink.link_metadata import address_text, encap_type, link_metadata, link_type
 
 MESSAGE: dict[str, Any] = {
     "kind": "newlink",
