@@ -230,6 +230,7 @@ class AnySequence(RuleBasedStateMachine):
         self.mirror = Graph(host="h9", origin=Origin("analyzer.h9"))
         self.full_mirror = Graph(host="h8", origin=Origin("analyzer.h8"))
         self.stated: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.known: dict[str, int] = {}
         self.views: list[tuple[GraphView, dict[str, Any]]] = []
         self.revisions: dict[str, int] = {}
         self.theirs: set[str] = set()
@@ -280,6 +281,16 @@ class AnySequence(RuleBasedStateMachine):
     def delete(self, source: str, node_id: str) -> None:
         self.writer(source).delete(NodeID(node_id))
         self.stated.pop((source, node_id), None)
+
+    @rule(node_id=IDS, value=st.integers(0, 3))
+    def enrich(self, node_id: str, value: int) -> None:
+        self.writer("knower").enrich(NodeID(node_id), {"Known": value})
+        self.known[node_id] = value
+
+    @rule(node_id=IDS)
+    def forget(self, node_id: str) -> None:
+        self.writer("knower").delete(NodeID(node_id))
+        self.known.pop(node_id, None)
 
     @rule(source=SOURCES, node_id=IDS, ops=OPS)
     def patch(self, source: str, node_id: str, ops: list[Op]) -> None:
@@ -372,6 +383,11 @@ class AnySequence(RuleBasedStateMachine):
                     continue
                 if found.origin == "agent.h1":
                     assert same(found.metadata[key], value)
+
+    @invariant()
+    def what_is_known_of_a_node_shows_while_it_is_there(self) -> None:
+        for found in self.graph.nodes():
+            assert found.metadata.get("Known") == self.known.get(found.id)
 
     @invariant()
     def nodes_have_one_stated_owner(self) -> None:

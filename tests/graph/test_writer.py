@@ -373,3 +373,76 @@ def test_nothing_is_kept_about_what_is_gone(graph: Graph) -> None:
         writer.delete(NodeID(f"c{i}"))
     writer.delete(NodeID("host"))
     assert graph.statement_count() == 0
+
+
+def test_facts_about_a_node_of_another_source_wait_for_it(
+    graph: Graph, events: list[GraphEvent]
+) -> None:
+    """Probes start in any order, and none may make the node of another."""
+    hardware, host = graph.owned_by("hardware"), graph.owned_by("host")
+    hardware.enrich(A, {"OS": "linux", "Name": "unknown"})
+    assert told(events) == []
+    assert graph.node(A) is None
+    host.upsert(spec("a", Name="h1"))
+    assert told(events) == ["added a"]
+    node = graph.node(A)
+    assert node is not None
+    assert node.metadata == {"Name": "h1", "OS": "linux"}
+
+
+def test_facts_about_a_node_return_with_it(graph: Graph) -> None:
+    """A namespace that gets another name is deleted and stated again by its probe."""
+    netns, docker = graph.owned_by("netns"), graph.owned_by("docker")
+    netns.upsert(spec("a", Name="sleep-1"))
+    docker.enrich(A, {"Manager": "docker"})
+    docker.link(linked("a", "b"))
+    netns.delete(A)
+    assert graph.node(A) is None
+    node = netns.upsert(spec("a", Name="web"))
+    assert node.metadata == {"Name": "web", "Manager": "docker"}
+    docker.delete(A)
+    netns.delete(A)
+    assert graph.node(A) is None
+    assert graph.statement_count() == 0
+
+
+def test_what_is_known_of_a_node_is_withdrawn_by_a_resync(graph: Graph) -> None:
+    """Also when the node itself is not there."""
+    docker = graph.owned_by("docker")
+    docker.enrich(A, {"Manager": "docker"})
+    docker.enrich(B, {"Manager": "docker"})
+    with docker.resync() as snapshot:
+        snapshot.enrich(B, {"Manager": "runc"})
+    assert graph.owned_by("netns").upsert(spec("a", Name="x")).metadata == {"Name": "x"}
+    node = graph.owned_by("netns").upsert(spec("b", Name="y"))
+    assert node.metadata == {"Name": "y", "Manager": "runc"}
+
+
+def test_a_node_that_nobody_states_any_more_goes_though_something_is_known_of_it(
+    graph: Graph,
+) -> None:
+    """The last to state it changes its mind to only knowing of it."""
+    writer = graph.owned_by("x")
+    writer.upsert(spec("a", Name="x"))
+    writer.enrich(A, {"Name": "x"})
+    assert graph.node(A) is None
+
+
+def test_what_is_known_here_of_a_node_elsewhere_shows_on_it(graph: Graph) -> None:
+    """The owner of the node is another program, which may be late."""
+    writer = graph.owned_by("rule")
+    writer.enrich(A, {"Rack": 3})
+    theirs = Node(A, {"Name": "eth0"}, "h2", Origin("agent.h2"), 5, 5, 7)
+    assert graph.add_node(theirs)
+    node = graph.node(A)
+    assert node is not None
+    assert (node.metadata, node.host) == ({"Name": "eth0", "Rack": 3}, "h2")
+    assert graph.delete_node(A)
+    assert graph.add_node(theirs)
+    node = graph.node(A)
+    assert node is not None
+    assert node.metadata == {"Name": "eth0", "Rack": 3}
+    writer.delete(A)
+    node = graph.node(A)
+    assert node is not None
+    assert node.metadata == {"Name": "eth0"}

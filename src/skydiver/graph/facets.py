@@ -28,17 +28,20 @@ Tree = dict[str, Any]
 class Facet:
     """What one source says: its last whole statement, changed by its later patches."""
 
-    __slots__ = ("patched", "stated", "tree")
+    __slots__ = ("holds", "patched", "stated", "tree")
 
     def __init__(self) -> None:
+        self.holds = False
+        """Whether the source says that the element exists, not only what it is like."""
         self.stated: Metadata | None = None
         """The whole statement; None when there were only patches."""
         self.tree: Metadata = {}
         self.patched: dict[str, None] = {}
         """Paths that patches set beside the statement; they stay when it is renewed."""
 
-    def state(self, metadata: Metadata) -> None:
+    def state(self, metadata: Metadata, *, holds: bool = True) -> None:
         """Replace the statement. Patches stay where it says nothing."""
+        self.holds = holds
         kept: dict[str, None] = {}
         tree = metadata
         for path in self.patched:
@@ -84,9 +87,17 @@ class Facets:
     @property
     def is_held(self) -> bool:
         """Whether somebody says that the element exists."""
-        return self.base is not None or any(
-            facet.stated is not None for facet in self.by_source.values()
-        )
+        return self.base is not None or any(facet.holds for facet in self.by_source.values())
+
+    def kept(self) -> Facets | None:
+        """What outlives the element, for its return: statements that do not hold it."""
+        facets = Facets()
+        facets.by_source = {
+            source: facet
+            for source, facet in self.by_source.items()
+            if facet.stated is not None and not facet.holds
+        }
+        return facets if facets.by_source else None
 
     def of(self, source: str) -> Facet:
         """The facet of `source`, made if need be."""
@@ -96,8 +107,11 @@ class Facets:
         return facet
 
     def visible(self) -> Metadata:
-        """All facets in one."""
-        trees = [facet.tree for facet in self.by_source.values()]
+        """All facets in one; who holds the element is heard before who only knows of it."""
+        facets: Iterable[Facet] = self.by_source.values()
+        if len(self.by_source) > 1:
+            facets = sorted(facets, key=lambda facet: not facet.holds)
+        trees = [facet.tree for facet in facets]
         return overlaid(trees if self.base is None else [self.base, *trees])
 
     def patch(

@@ -110,7 +110,7 @@ class Graph:
         self._engine.check_room()
         if self._core.node(node.id) is not None:
             return False
-        self._engine.insert(node, cause)
+        self._engine.insert(self._statements.based_node(node), cause)
         self._engine.tell()
         return True
 
@@ -123,7 +123,7 @@ class Graph:
         if edge.parent is not parent.id or edge.child is not child.id:
             # Equal texts, kept once for a node and all its edges.
             edge = structs.replace(edge, parent=parent.id, child=child.id)
-        self._engine.insert(self._statements.based(edge), cause)
+        self._engine.insert(self._statements.based_edge(edge), cause)
         self._engine.tell()
         return True
 

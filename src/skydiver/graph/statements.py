@@ -104,6 +104,23 @@ class Statements:
         return node
 
     @_operation
+    def enrich_node(self, source: str, spec: NodeSpec) -> None:
+        """`source` says what a node is like that others state, now or later."""
+        metadata = normalised(spec.metadata)
+        facets = self._nodes.get(spec.id)
+        before = self._core.node(spec.id)
+        if facets is None:
+            facets = self._nodes[spec.id] = _facets_on(before)
+        facets.of(source).state(metadata, holds=False)
+        self._facts_of(source).nodes[spec.id] = self._stamp
+        if before is None:
+            return
+        if facets.is_held:
+            self._show(before, facets)
+        else:
+            self._remove_node(before, self._engine.clock_ms(), "")
+
+    @_operation
     def patch_node(self, source: str, node_id: NodeID, ops: Iterable[Op]) -> bool:
         """`source` changes parts of what it says about a node; False when there is no such node."""
         before = self._core.node(node_id)
@@ -140,6 +157,8 @@ class Statements:
             self._unstate_edge(source, edge)
         if node is not None:
             self._remove_node(node, at_ms, "")
+        elif not facets.by_source:
+            del self._nodes[node_id]
 
     @_operation
     def remove_node(self, node: Node, *, at_ms: int, cause: str = "") -> None:
@@ -149,8 +168,12 @@ class Statements:
     def _remove_node(self, node: Node, at_ms: int, cause: str) -> None:
         facets = self._nodes.pop(node.id, None)
         if facets is not None:
+            kept = facets.kept()
+            if kept is not None:
+                self._nodes[node.id] = kept
             for source in facets.by_source:
-                self._forget_source(source, node.id)
+                if kept is None or source not in kept.by_source:
+                    self._forget_source(source, node.id)
         for edge_id in list(self._edges_at.get(node.id, ())):
             edge = self._edges[edge_id]
             edge.facets.base = None
@@ -184,7 +207,16 @@ class Statements:
     def has_node(self, node_id: NodeID) -> bool:
         return self._core.node(node_id) is not None
 
-    def based(self, edge: Edge) -> Edge:
+    def based_node(self, node: Node) -> Node:
+        """A node that its owner elsewhere adds, with what sources here say about it as well."""
+        facets = self._nodes.get(node.id)
+        if facets is None:
+            return node
+        facets.base = node.metadata
+        facets.base_revision = node.revision
+        return structs.replace(node, metadata=facets.visible())
+
+    def based_edge(self, edge: Edge) -> Edge:
         """An edge that its owner elsewhere adds, with what sources here say about it as well."""
         stated = self._edges.get(edge.id)
         if stated is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from skydiver.base.ids import NodeID
 from skydiver.graph.elements import EdgeSpec, Node, NodeSpec
@@ -28,6 +29,15 @@ class Writer:
         """
         self._flush(spec.id)
         return self._statements.state_node(self.source, spec)
+
+    def enrich(self, node_id: NodeID, metadata: Mapping[str, Any]) -> None:
+        """State all that this source knows about a node that another source states.
+
+        It shows while that node is there, whichever comes first, and again after the node was
+        gone for a while; `delete` withdraws it.
+        """
+        self._flush(node_id)
+        self._statements.enrich_node(self.source, NodeSpec(node_id, metadata))
 
     def delete(self, node_id: NodeID) -> None:
         """Withdraw all that this source says about a node and about edges at it.
