@@ -13,6 +13,8 @@ from skydiver.base.errors import ProtocolError, Unavailable
 from skydiver.broker.client import Broker, NetnsRef
 from skydiver.native import decode_netlink
 
+NETLINK_GENERIC = 16
+
 
 async def test_many_requests_at_once_get_their_own_answers(broker: Broker) -> None:
     """They share one channel."""
@@ -130,3 +132,9 @@ asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("refused\ncaptures\nlistens ()\n", "")
+
+
+async def test_a_socket_can_be_of_generic_netlink(broker: Broker) -> None:
+    """ethtool answers there; nobody needs privilege to read."""
+    with await broker.netlink_socket(None, groups=0, generic=True) as opened:
+        assert opened.proto == NETLINK_GENERIC

@@ -139,10 +139,13 @@ class Broker:
         netns: NetnsRef | None,
         *,
         groups: int,
+        generic: bool = False,
         all_nsid: bool = False,
         receive_buffer: int = 0,
     ) -> socket.socket:
         """A non-blocking rtnetlink socket bound to multicast `groups` (bit n-1 = group n).
+
+        `generic`: of generic netlink instead (ethtool, nl80211, …); its groups are joined later.
 
         A socket inside another namespace keeps that alive: hold it for the length of a dump.
         `all_nsid`: also what happens in the namespaces that have a number on the host.
@@ -152,6 +155,7 @@ class Broker:
             "netlink_socket",
             netns=_json(netns),
             groups=groups,
+            generic=generic,
             all_nsid=all_nsid,
             receive_buffer=receive_buffer,
         )

@@ -29,6 +29,7 @@ CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
 _SOL_NETLINK = 270
 _NETLINK_LISTEN_ALL_NSID = 8
+_NETLINK_GENERIC = 16
 _SO_RCVBUFFORCE = 33
 
 LARGEST_RECEIVE_BUFFER = 256 << 20
@@ -147,14 +148,15 @@ def _socket_inside(
 
 
 def netlink_socket(session: Session, arguments: Arguments, reply: Reply) -> None:
-    """A bound rtnetlink socket. It cannot change anything once the agent has no capabilities:
-    the kernel asks for those of the sender too."""
+    """A bound socket of rtnetlink, or with `generic` of generic netlink. It cannot change
+    anything once the agent has no capabilities: the kernel asks for those of the sender too."""
     reference = arguments.netns()
+    protocol = _NETLINK_GENERIC if arguments.boolean("generic") else socket.NETLINK_ROUTE
     groups = arguments.integer("groups", 0, 2**32 - 1)
     all_nsid = arguments.boolean("all_nsid")
     buffer = arguments.integer("receive_buffer", 0, LARGEST_RECEIVE_BUFFER, default=0)
     arguments.end()
-    opened_socket = _socket_inside(session, reference, _open_netlink)
+    opened_socket = _socket_inside(session, reference, lambda: _open_netlink(protocol))
     try:
         if all_nsid:
             # Without CAP_NET_BROADCAST it hears of the host alone; `missing` says so.
@@ -170,9 +172,9 @@ def netlink_socket(session: Session, arguments: Arguments, reply: Reply) -> None
     reply.result = {}
 
 
-def _open_netlink() -> socket.socket:
+def _open_netlink(protocol: int) -> socket.socket:
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    return socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+    return socket.socket(socket.AF_NETLINK, kind, protocol)
 
 
 def _set_receive_buffer(opened_socket: socket.socket, size: int) -> None:
