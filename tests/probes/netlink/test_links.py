@@ -418,3 +418,51 @@ def test_statements_can_be_spread_over_time(watched: Watched) -> None:
     assert 0 < said < 100
     assert watched.table.state()
     assert len(list(watched.graph.nodes())) - len(INODES) == 100
+
+
+def test_a_fact_of_another_part_waits_for_the_interface_and_goes_with_it() -> None:
+    """Routes are told on another socket, which may be ahead or behind."""
+    watched = Watched()
+    watched.table.set_fact(3, 7, "RoutingTables", [{"ID": 254}])
+    assert watched.metadata(3, 7) == {}
+    watched.tell(3, link(7, "eth0"))
+    assert watched.metadata(3, 7)["RoutingTables"] == [{"ID": 254}]
+    watched.table.set_fact(3, 7, "Speed", 1000)
+    watched.table.set_fact(3, 7, "RoutingTables", None)
+    assert "RoutingTables" not in watched.metadata(3, 7)
+    assert watched.metadata(3, 7)["Speed"] == 1000
+    watched.tell(3, gone(7), link(7, "eth0"))
+    assert "Speed" not in watched.metadata(3, 7)
+
+
+def test_a_fact_changes_nothing_else_and_is_one_revision() -> None:
+    """Neighbours change often; the rest of an interface is not stated again for them."""
+    watched = Watched()
+    watched.tell(3, link(7, "eth0"))
+    before = watched.metadata(3, 7)
+    events: list[Any] = []
+    watched.graph.subscribe(events.append)
+    watched.table.set_fact(3, 7, "Speed", 1000)
+    watched.table.set_fact(3, 7, "Duplex", "full")
+    watched.table.set_fact(3, 7, "Duplex", "full")
+    assert watched.metadata(3, 7) == {**before, "Speed": 1000, "Duplex": "full"}
+    assert len(events) == 1
+    watched.tell(3, link(7, "eth1"))
+    assert watched.metadata(3, 7) == {**before, "Name": "eth1", "Speed": 1000, "Duplex": "full"}
+
+
+def test_facts_of_a_namespace_are_on_its_node_and_end_with_it() -> None:
+    """Rules have no interface."""
+    watched = Watched()
+    watched.table.set_root_fact(3, "RoutingRules", [1])
+    watched.table.state()
+    root = netns_node_id("h1", 4, INODES[3])
+    node = watched.graph.node(root)
+    assert node is not None
+    assert node.metadata == {"Name": "ns3", "Type": "netns", "RoutingRules": [1]}
+    watched.table.set_root_fact(3, "Other", 1)
+    watched.table.remove_space(3)
+    watched.table.state()
+    node = watched.graph.node(root)
+    assert node is not None
+    assert node.metadata == {"Name": "ns3", "Type": "netns"}

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from skydiver.base.ids import NodeID
-from skydiver.graph import EdgeSpec, NodeSpec, Writer
+from skydiver.graph import EdgeSpec, NodeSpec, Op, OpKind, Writer
 from skydiver.probes.netlink.link_metadata import LOOPBACK, address_text, link_metadata
 from skydiver.topology import Relation, link_node_id
 
@@ -36,7 +36,7 @@ _STATED_AT_ONCE = 16
 class Space:
     """One network namespace: its node, its interfaces, and how it numbers other namespaces."""
 
-    __slots__ = ("inode", "links", "name", "nsid", "numbering", "root")
+    __slots__ = ("facts", "inode", "links", "name", "nsid", "numbering", "root", "root_facts")
 
     def __init__(self, nsid: int, *, inode: int, root: NodeID, name: str) -> None:
         self.nsid = nsid
@@ -47,6 +47,9 @@ class Space:
         self.links: dict[int, Link] = {}
         self.numbering: dict[int, int] = {}
         """Its own number of another namespace, to the host's; empty for the host."""
+        self.facts: dict[int, dict[str, Any]] = {}
+        """By interface index, known yet or not: see `LinkTable.set_fact`."""
+        self.root_facts: dict[str, Any] = {}
 
 
 class Link:
@@ -101,6 +104,11 @@ class LinkTable:
         self._own_nsid = own_nsid
         self._spaces: dict[int, Space] = {}
         self._changed: dict[LinkKey, None] = {}
+        """Interfaces to be stated as a whole."""
+        self._updated: dict[LinkKey, dict[str, Any]] = {}
+        """Of others, the keys that changed; None = withdrawn."""
+        self._roots: dict[int, None] = {}
+        """Namespaces whose own facts changed."""
         self._peers: dict[LinkKey, LinkKey] = {}
         """Both ways, for veth pairs of which at least one end is known."""
         self._above: dict[LinkKey, set[LinkKey]] = {}
@@ -136,6 +144,9 @@ class LinkTable:
                 self._forget(space, link)
             del self._spaces[nsid]
             self._wanted.pop(nsid, None)
+            self._roots.pop(nsid, None)
+            if space.root_facts:
+                self.writer.delete(space.root)
             self._named_anew(nsid)
 
     def rename_space(self, nsid: int, name: str) -> None:
@@ -149,6 +160,29 @@ class LinkTable:
         """Interfaces that name the namespace of their peer have to be stated again."""
         for key in self._towards.get(nsid, ()):
             self._changed[key] = None
+
+    # What other parts of the probe know
+
+    def set_fact(self, nsid: int, index: int, name: str, value: Any | None) -> None:
+        """Metadata key `name` of an interface, known yet or not; None withdraws it.
+
+        It is forgotten with the interface. `value` belongs to the graph from now on.
+        """
+        space = self._spaces.get(nsid)
+        if space is None or not _put(space.facts.setdefault(index, {}), name, value):
+            return
+        if index in space.links:
+            self._update((nsid, index), name, value)
+
+    def set_root_fact(self, nsid: int, name: str, value: Any | None) -> None:
+        """The same for the node of the namespace itself."""
+        space = self._spaces.get(nsid)
+        if space is not None and _put(space.root_facts, name, value):
+            self._roots[nsid] = None
+
+    def _update(self, key: LinkKey, name: str, value: Any | None) -> None:
+        if key not in self._changed:
+            self._updated.setdefault(key, {})[name] = value
 
     # Messages
 
@@ -226,7 +260,9 @@ class LinkTable:
         """The interface is gone."""
         key = link.key
         del space.links[key[1]]
+        space.facts.pop(key[1], None)
         self._changed.pop(key, None)
+        self._updated.pop(key, None)
         self._lead(link, None)
         self._rest_on(link, None)
         for above in self._above.get(key, ()):
@@ -391,21 +427,38 @@ class LinkTable:
             start_ms = max(before_ms, link.since_ms)
             link.metric = {**counters, "Last": now_ms}
             link.recent_metric = {**increase, "Start": start_ms, "Last": now_ms}
-            self._changed[link.key] = None
+            self._update(link.key, "Metric", link.metric)
+            self._update(link.key, "LastUpdateMetric", link.recent_metric)
 
     # Statements
 
     def state(self, enough: Callable[[], bool] = lambda: False) -> bool:
         """State what changed until `enough` says so; whether everything was said."""
-        while self._changed:
+        while self._changed or self._updated or self._roots:
             for key in list(islice(self._changed, _STATED_AT_ONCE)):
                 del self._changed[key]
+                self._updated.pop(key, None)
                 link = self._link(key)
                 if link is not None:
                     self._state(self._spaces[key[0]], link)
+            for key in list(islice(self._updated, _STATED_AT_ONCE)):
+                self._state_update(key, self._updated.pop(key))
+            for nsid in list(islice(self._roots, _STATED_AT_ONCE)):
+                del self._roots[nsid]
+                space = self._spaces[nsid]
+                self.writer.enrich(space.root, dict(space.root_facts))
             if enough():
                 break
-        return not self._changed
+        return not (self._changed or self._updated or self._roots)
+
+    def _state_update(self, key: LinkKey, update: Mapping[str, Any]) -> None:
+        link = self._link(key)
+        if link is not None:
+            ops = [
+                Op(OpKind.DELETE, name) if value is None else Op(OpKind.SET, name, value)
+                for name, value in update.items()
+            ]
+            self.writer.patch(link.node_id, ops)
 
     def _state(self, space: Space, link: Link) -> None:
         self.writer.upsert(NodeSpec(id=link.node_id, metadata=self._metadata(space, link)))
@@ -438,6 +491,7 @@ class LinkTable:
                 metadata["LinkNetNsID"] = number
             other = self._spaces.get(link.elsewhere)
             metadata["LinkNetNsName"] = "" if other is None else other.name
+        metadata.update(space.facts.get(link.key[1], {}))
         metadata["Metric"] = link.metric
         if link.recent_metric:
             metadata["LastUpdateMetric"] = link.recent_metric
@@ -482,6 +536,17 @@ def _edge(parent: NodeID, child: NodeID, relation: Relation, kind: str = "") -> 
     if kind:
         metadata["Type"] = kind
     return EdgeSpec(parent=parent, child=child, metadata=metadata)
+
+
+def _put(facts: dict[str, Any], name: str, value: Any | None) -> bool:
+    """Set or remove a fact; whether that changed anything."""
+    if facts.get(name) == value:
+        return False
+    if value is None:
+        del facts[name]
+    else:
+        facts[name] = value
+    return True
 
 
 def _move(
