@@ -32,6 +32,7 @@ TESTED_ELSEWHERE = {
     "base/settings_loading.py": "part of loading; tests/base/test_settings.py",
     "base/settings_reserved.py": "a table; tests/base/test_settings.py",
     "api/models.py": "types; tests/api/test_openapi.py",
+    "probes/netlink/part.py": "a contract; tests of the parts",
     "probes/netlink/probe.py": "wiring; tests/probes/netlink/test_follower.py",
     "api/routes.py": "plain data; tests/api/test_openapi.py",
 }
