@@ -60,12 +60,11 @@ class Metrics:
         losses: Losses,
         parts: Callable[[], Mapping[str, Any]],
         lag: LoopLag,
-        gauges: Mapping[str, Callable[[], float]],
     ) -> None:
-        """`parts` is the status, for its connections; `gauges` are further figures by name."""
+        """`parts` is the status, for its connections."""
         self._view = view
         self._registry = CollectorRegistry()
-        self._registry.register(_Own(view, losses, parts, lag, gauges))
+        self._registry.register(_Own(view, losses, parts, lag))
         # Memory, processor time, open files and start time, under the names that all programs use.
         ProcessCollector(registry=self._registry)
 
@@ -104,13 +103,11 @@ class _Own(Collector):
         losses: Losses,
         parts: Callable[[], Mapping[str, Any]],
         lag: LoopLag,
-        gauges: Mapping[str, Callable[[], float]],
     ) -> None:
         self._view = view
         self._losses = losses
         self._parts = parts
         self._lag = lag
-        self._gauges = gauges
 
     def describe(self) -> Iterable[Metric]:
         return ()  # names are known when they are read
@@ -151,8 +148,6 @@ class _Own(Collector):
             queued.add_metric((kind,), sum(c.get("Queued", 0) for c in connections))
         yield peers
         yield queued
-        for name, read in self._gauges.items():
-            yield GaugeMetricFamily(name, name.replace("_", " "), read())
 
 
 def _connections(parts: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:

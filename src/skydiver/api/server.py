@@ -8,7 +8,6 @@ when the application is built, so that an API without authentication pays nothin
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,12 +15,12 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
-from aiohttp.http_exceptions import HttpProcessingError
 
 from skydiver.api.answers import compress, error_answer, failure, share, text_answer
 from skydiver.api.auth import Authenticator
 from skydiver.api.bodies import declares_too_much
 from skydiver.api.captures import Captures
+from skydiver.api.connections import LINGER_S, LOSSES, Runner, http_log
 from skydiver.api.health import LoopLag
 from skydiver.api.login import Login
 from skydiver.api.metrics import Metrics
@@ -41,8 +40,6 @@ log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 75.0
 """How long a connection may be without a whole request line and headers, however they trickle."""
-LINGER_S = 5.0
-"""How long the rest of a request that was refused is read, so that its sender hears why."""
 CLOSE_S = 1.0
 _ANY_PATH = "/{path}"
 
@@ -58,15 +55,14 @@ def build_app(
     missing: Callable[[], Sequence[str]] = tuple,
     flows: FlowSource | None = None,
     store: ObjectStore | None = None,
-    gauges: Mapping[str, Callable[[], float]] | None = None,
     add_routes: Callable[[web.Application], None] | None = None,
 ) -> web.Application:
     """The application of an analyzer or an agent.
 
     `view` gives the graph as it is now, `status` the parts of api.md §3.12 that are known outside
     (hub, probes, captures), `missing` what this process lacks in words. `store` is where captures
-    are kept; without one (agents) there is no ``/api/capture``. `gauges` are further figures for
-    ``/metrics``, by full name. `add_routes` adds the WebSocket endpoints, which guard themselves.
+    are kept; without one (agents) there is no ``/api/capture``. `add_routes` adds the
+    WebSocket endpoints, which guard themselves.
     """
     lag = LoopLag()
     topology = Topology(view, flows, "full" if service == "analyzer" else "core")
@@ -75,13 +71,14 @@ def build_app(
         *own.routes(),
         *topology.routes(),
         *Login(authenticator).routes(),
-        *Metrics(view, losses, status, lag, gauges or {}).routes(),
+        *Metrics(view, losses, status, lag).routes(),
     ]
     if store is not None:
         mode = settings.flow.default_layer_key_mode
         routes += Captures(store, topology, mode).routes()
     routes += Description(service, routes).routes()
     app = web.Application(middlewares=[_answer], client_max_size=settings.http.rest.max_body_bytes)
+    app[LOSSES] = losses
     listen = (settings.analyzer if service == "analyzer" else settings.agent).listen
     origins = allowed_origins(settings, listen)
     for route in routes:
@@ -106,7 +103,7 @@ async def serve(app: web.Application, listen: Address, *, key: str) -> AsyncIter
 
     `key` is the setting that names the address, for the message when it cannot be had.
     """
-    runner = web.AppRunner(
+    runner = Runner(
         app,
         access_log=None,
         handle_signals=False,
@@ -115,7 +112,7 @@ async def serve(app: web.Application, listen: Address, *, key: str) -> AsyncIter
         lingering_time=LINGER_S,
         # A small compressed body can stand for any amount of memory.
         auto_decompress=False,
-        logger=_http_log(),
+        logger=http_log(),
     )
     await runner.setup()
     try:
@@ -238,38 +235,3 @@ async def _unrouted(request: web.Request) -> web.Response:
         query = f"?{request.rel_url.raw_query_string}" if request.query_string else ""
         return text_answer(301, headers={"Location": f"{path}{query}"})
     return text_answer(404, "404 page not found")
-
-
-def _http_log() -> logging.Logger:
-    """aiohttp's log, where a peer that does not speak HTTP is one line and not a stack."""
-    http_log = logging.getLogger("skydiver.api.http")
-    if not any(isinstance(each, _NoStack) for each in http_log.filters):
-        http_log.addFilter(_NoStack())
-    return http_log
-
-
-class _NoStack(logging.Filter):
-    """Says what a peer does wrong in one line, and at most once a second."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._next_at = 0.0
-        self._left_out = 0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, ConnectionError):
-            return False  # the client has left, which is its right
-        if isinstance(error, (HttpProcessingError, TimeoutError)):
-            now = time.monotonic()
-            if now < self._next_at:
-                self._left_out += 1
-                return False
-            self._next_at = now + 1.0
-            more = f" (and {self._left_out} more before)" if self._left_out else ""
-            self._left_out = 0
-            record.msg = f"{record.getMessage()}: {' '.join(str(error).split())[:200]}{more}"
-            record.args = ()
-            record.exc_info = None
-            record.levelno, record.levelname = logging.WARNING, "WARNING"
-        return True
