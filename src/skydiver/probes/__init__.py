@@ -1,6 +1,6 @@
 """Shelf of topology sources: one module each."""
 
-ALWAYS = ("host", "netns", "netlink")
+ALWAYS = ("host", "hardware", "netns", "netlink")
 """Those that cannot be switched off, in the order of starting."""
 
 BUILTIN = (*ALWAYS,)
