@@ -39,7 +39,17 @@ from skydiver.base.settings_kinds import (
     Texts,
     tree,
 )
-from skydiver.base.settings_loading import Given, Schema, key_of, made, section, sections, setting
+from skydiver.base.settings_loading import (
+    Given,
+    Schema,
+    key_of,
+    made,
+    plugin_sections,
+    section,
+    sections,
+    setting,
+)
+from skydiver.base.settings_plugins import PARENT, PluginSection
 from skydiver.base.settings_reserved import PROTECTING, RESERVED
 
 __all__ = ["DEFAULT_FILE", "Address", "AuthSettings", "Settings", "load_settings"]
@@ -181,6 +191,8 @@ class TopologySettings:
     """Beyond those that always run. The original's default is ``ovsdb``."""
     netlink: NetlinkSettings = section(NetlinkSettings)
     netns: NetnsSettings = section(NetnsSettings)
+    plugins: Mapping[str, PluginSection] = plugin_sections()
+    """By name, of probes that are installed beside ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +327,12 @@ def load_settings(
     return settings
 
 
+def is_own_topology_key(name: str) -> bool:
+    """Whether ``agent.topology.<name>`` means something else than an installed probe's section."""
+    key = f"{PARENT}{name}"
+    return _schema().kind(key) is not None or _schema().is_section(tuple(key.split(".")))
+
+
 @cache
 def _schema() -> Schema:
     return Schema(Settings)
@@ -330,6 +348,9 @@ def _values(section: Any, path: str) -> Iterator[tuple[str, Any]]:
         elif "named" in item.metadata:
             for name, named in value.items():
                 yield from _values(named, f"{key}.{name}.")
+        elif "plugins" in item.metadata:
+            for plugin in value.values():
+                yield plugin.key, plugin.plain()
         elif "kind" in item.metadata:
             yield key, value
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from skydiver.base.errors import ConfigError
 from skydiver.base.settings_files import Written
 from skydiver.base.settings_kinds import Integer, Kind, Plain, Scalar, Wrong
+from skydiver.base.settings_plugins import PluginSection, meant_by, section_of
 from skydiver.base.settings_reserved import OLD_NAMES, RESERVED
 
 PREFIX = "SKYDIVE_"
@@ -38,6 +39,12 @@ def section(of: type[T]) -> T:
 def sections(of: type[T], factory: Callable[[], Mapping[str, T]]) -> Mapping[str, T]:
     """A field that holds sections by names that the user chooses."""
     inner: Mapping[str, T] = field(default_factory=factory, metadata={"named": of})
+    return inner
+
+
+def plugin_sections() -> Mapping[str, PluginSection]:
+    """A field that holds the sections of installed probes."""
+    inner: Mapping[str, PluginSection] = field(default_factory=dict, metadata={"plugins": True})
     return inner
 
 
@@ -142,7 +149,10 @@ class Given:
     def add(self, key: str, written: Written) -> None:
         """Take over one setting; maps are merged."""
         if self._schema.kind(key) is None:
-            raise ConfigError(f"{written.where}: {self._schema.unknown(key)}")
+            of_plugin = section_of(key, written)
+            if of_plugin is None:
+                raise ConfigError(f"{written.where}: {self._schema.unknown(key)}")
+            key, written = of_plugin
         before = self._written.get(key)
         if before and isinstance(before.value, dict) and isinstance(written.value, dict):
             written = Written(written.where, before.value | written.value)
@@ -156,6 +166,8 @@ class Given:
             if key is not None:
                 written = Written(f"environment variable {name}", Scalar(text, text))
                 self.add(key, written)
+            elif of_plugin := meant_by(name, text):
+                self.add(of_plugin[0], Written(f"environment variable {name}", of_plugin[1]))
             elif nearest := self._schema.slip(name):
                 warn(f"environment variable {name} is ignored; did you mean {nearest}?")
 
@@ -190,6 +202,8 @@ class Given:
             elif named := item.metadata.get("named"):
                 assert item.default_factory is not MISSING
                 values[item.name] = self._named(named, item.default_factory(), key)
+            elif "plugins" in item.metadata:
+                values[item.name] = self._plugins(path)
             elif key in self._written:
                 values[item.name] = self._read(item.metadata["kind"], key)
         return of(**values)
@@ -208,6 +222,13 @@ class Given:
                 },
             )
             for name in [*defaults, *sorted(given - defaults.keys())]
+        }
+
+    def _plugins(self, path: str) -> dict[str, PluginSection]:
+        return {
+            key.removeprefix(path): PluginSection(key, written.where, written.value)
+            for key, written in self._written.items()
+            if self._schema.kind(key) is None and isinstance(written.value, dict)
         }
 
     def _read(self, kind: Kind, key: str) -> Any:

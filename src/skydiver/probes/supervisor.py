@@ -12,11 +12,13 @@ from skydiver.base.clock import ClockMs, wall_ms
 from skydiver.base.errors import ConfigError, Unavailable
 from skydiver.base.losses import Losses
 from skydiver.base.settings import AgentSettings
+from skydiver.base.settings_plugins import installed
 from skydiver.base.tasks import supervise
 from skydiver.broker.client import Broker
 from skydiver.broker.namespaces import Namespaces
 from skydiver.graph import Graph
 from skydiver.probes import ALWAYS, BUILTIN
+from skydiver.probes.plugins import Plugin, configured_plugin, load_installed, probe_of
 from skydiver.probes.probe import Context, Probe
 
 
@@ -30,9 +32,17 @@ class Status(StrEnum):
 
 
 def configured(settings: AgentSettings) -> list[Probe[Any]]:
-    """The probes that always run and those of ``agent.topology.probes``, with their settings."""
+    """The probes that always run and those of ``agent.topology.probes``, with their settings.
+
+    A name that nobody knows is an error; an installed probe that is broken is not, and says so in
+    log and status.
+    """
     names = dict.fromkeys((*ALWAYS, *settings.topology.probes))
-    return [load(name).from_settings(settings) for name in names]
+    _refuse_unknown(names)
+    return [
+        load(name).from_settings(settings) if name in BUILTIN else configured_plugin(name, settings)
+        for name in names
+    ]
 
 
 class ProbeSet:
@@ -96,8 +106,13 @@ class ProbeSet:
             self._status[probe.name] = Status.STOPPED
 
     def status(self) -> dict[str, dict[str, str]]:
-        """``{name: {"Status": …}}`` as ``TopologyProbes`` of the agent's status."""
-        return {name: {"Status": status.value} for name, status in self._status.items()}
+        """``{name: {"Status": …}}`` as ``TopologyProbes`` of the agent's status; ``Error`` besides
+        for an installed probe that does not run."""
+        status = {name: {"Status": value.value} for name, value in self._status.items()}
+        for probe in self._probes:
+            if isinstance(probe, Plugin) and probe.error:
+                status[probe.name] = {"Status": Status.STOPPED.value, "Error": probe.error}
+        return status
 
 
 def _first(group: BaseExceptionGroup[Unavailable]) -> Unavailable:
@@ -108,20 +123,22 @@ def _first(group: BaseExceptionGroup[Unavailable]) -> Unavailable:
 
 
 def load(name: str) -> type[Probe[Any]]:
-    """The class of a probe; its module is imported only if it is used."""
+    """The class of a probe, one of ours or an installed one; imported only if it is used."""
     if name not in BUILTIN:
-        expected = ", ".join(BUILTIN)
-        raise ConfigError(f"agent.topology.probes: unknown probe {name!r}, expected of {expected}")
-    return probe_of(import_module(f"skydiver.probes.{name}").__dict__.values(), name)
+        _refuse_unknown((name,))
+        return load_installed(name)
+    found = probe_of(import_module(f"skydiver.probes.{name}").__dict__.values(), name)
+    if found is None:
+        raise LookupError(f"module skydiver.probes.{name} defines no probe of that name")
+    return found
 
 
-def probe_of(values: Iterable[Any], name: str) -> type[Probe[Any]]:
-    """The probe called `name` among the members of its module."""
-    for value in values:
-        if (
-            isinstance(value, type)
-            and issubclass(value, Probe)
-            and value.__dict__.get("name") == name
-        ):
-            return value
-    raise LookupError(f"module skydiver.probes.{name} defines no probe of that name")
+def _refuse_unknown(names: Iterable[str]) -> None:
+    others = [name for name in names if name not in BUILTIN]
+    known = (*BUILTIN, *sorted(installed())) if others else BUILTIN
+    for name in others:
+        if name not in known:
+            expected = ", ".join(known)
+            raise ConfigError(
+                f"agent.topology.probes: unknown probe {name!r}, expected of {expected}"
+            )
