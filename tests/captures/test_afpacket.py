@@ -1,8 +1,11 @@
-"""The filter that is installed, and the options that are refused."""
+"""The filter that is installed, and the threads that wait for the kernel."""
 
 from __future__ import annotations
 
-from skydiver.captures.afpacket import names_vlan, normalized, resolved
+import asyncio
+import threading
+
+from skydiver.captures.afpacket import BriefThreads, names_vlan, normalized, resolved
 from skydiver.filters.bpf import compile_bpf
 
 
@@ -30,3 +33,17 @@ def test_only_filters_that_name_a_vlan_run_on_the_wire_format() -> None:
     assert names_vlan("(vlan)")
     assert not names_vlan("host vlan10.example")
     assert not names_vlan("tcp port 80")
+
+
+async def test_the_threads_of_a_burst_end_after_it_and_later_work_is_done() -> None:
+    """Five hundred captures start side by side; an idle agent keeps a handful of threads."""
+    before = threading.active_count()
+    threads = BriefThreads(32, rest_s=0.01)
+    together = threading.Barrier(32)
+    await asyncio.gather(*(threads.run(lambda: together.wait(10)) for _ in range(32)))
+    async with asyncio.timeout(10):
+        while threading.active_count() > before:
+            await asyncio.sleep(0.01)
+    assert await threads.run(lambda: "done") == "done"
+    assert threading.active_count() == before + 1
+    threads.close()

@@ -391,7 +391,7 @@ async def test_a_capture_ends_with_its_node(caplog: pytest.LogCaptureFixture) ->
             assert await captures.stop(VETH, "capture-1") is HTTPStatus.NOT_FOUND
     assert [flow["Metric"]["ABPackets"] for flow in at.flows()] == [3]
     said = [r for r in caplog.records if r.name == "skydiver.captures.supervisor"]
-    assert said[-1].message == "capture capture-1 stopped on b/eth0"
+    assert said[-1].message == "captures ended on b/eth0, now gone"
     assert {r.levelname for r in said} == {"INFO"}
 
 

@@ -35,7 +35,9 @@ from skydiver.objects.capture import Capture as Request
 Result = TypeVar("Result")
 
 DEFAULT_HEADER_SIZE = 256
-_MOST_WAITING = 16
+_MOST_WAITING = 64
+_KEPT_WAITING = 2
+_REST_S = 3.0
 _LINK_TYPES = {
     "none": LINK_RAW_IP,
     "gre": LINK_RAW_IP,
@@ -75,7 +77,7 @@ class AFPacket(Capture):
         self._ring_bytes = 0
         # Starting and stopping wait for the kernel, up to 40 ms each; many wait together here, and
         # nobody else's work waits behind them.
-        self._threads = ThreadPoolExecutor(_MOST_WAITING, thread_name_prefix="afpacket")
+        self._threads = BriefThreads(_MOST_WAITING)
 
     async def start(self, target: CaptureTarget, request: Request) -> int:
         _refuse_what_is_missing(request)
@@ -172,11 +174,52 @@ class AFPacket(Capture):
     async def close(self) -> None:
         # The pool may be closed already, and this is the end.
         self._engine.close()
-        self._threads.shutdown(wait=False)
+        self._threads.close()
 
     def _run(self, work: Callable[..., Result], *arguments: Any) -> asyncio.Future[Result]:
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._threads, partial(work, *arguments))
+        return self._threads.run(partial(work, *arguments))
+
+
+class BriefThreads:
+    """Threads for work that waits: many in a burst of it, which end soon after."""
+
+    def __init__(self, most: int, *, rest_s: float = _REST_S) -> None:
+        self._most = most
+        self._rest_s = rest_s
+        self._pool = self._new_pool()
+        self._closed = False
+        self._busy = 0
+        self._busiest = 0
+        """Since the pool was made, so at least the number of its threads."""
+        self._resting: asyncio.TimerHandle | None = None
+
+    def run(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
+        running = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        self._busy += 1
+        self._busiest = max(self._busiest, self._busy)
+        running.add_done_callback(self._done)
+        return running
+
+    def close(self) -> None:
+        self._closed = True
+        if self._resting is not None:
+            self._resting.cancel()
+        self._pool.shutdown(wait=False)
+
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._most, thread_name_prefix="afpacket")
+
+    def _done(self, running: asyncio.Future[Any]) -> None:
+        self._busy -= 1
+        if self._busiest > _KEPT_WAITING and self._resting is None and not self._closed:
+            self._resting = running.get_loop().call_later(self._rest_s, self._rest)
+
+    def _rest(self) -> None:
+        """Let the threads go; those that still work finish first."""
+        self._resting = None
+        old, self._pool = self._pool, self._new_pool()
+        self._busiest = self._busy
+        old.shutdown(wait=False)
 
 
 def normalized(text: str, excluded: Iterable[tuple[str, int]]) -> str:

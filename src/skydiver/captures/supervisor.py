@@ -28,6 +28,7 @@ from skydiver.base.settings import Settings
 from skydiver.broker.namespaces import Key as NetnsKey
 from skydiver.broker.namespaces import Namespace
 from skydiver.captures.afpacket import AFPacket, PacketSockets
+from skydiver.captures.bursts import Bursts
 from skydiver.captures.capture import Capture, CaptureTarget, Counters
 from skydiver.captures.node_types import capture_type
 from skydiver.graph import EventKind, Graph, GraphEvent, GraphView, Node, Op, OpKind
@@ -71,6 +72,8 @@ class _Running:
     """None while it is being started or stopped."""
     unwanted: bool = False
     """Stopped, or its node or namespace went, perhaps while it was being started."""
+    gone: bool = False
+    """Its node or namespace went."""
     counters: Counters = field(default_factory=Counters)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -106,6 +109,7 @@ class CaptureSet:
         self._doomed: set[tuple[NodeID, str]] = set()
         """To be stopped because the node or the namespace went."""
         self._wake = asyncio.Event()
+        self._bursts = Bursts(log)
 
     async def start(self, node_id: NodeID, request: Request) -> HTTPStatus:
         """Start a capture on a node; OK also when it runs already, NOT_FOUND without the node.
@@ -130,7 +134,7 @@ class CaptureSet:
             return HTTPStatus.NOT_FOUND
         self._pardon(node_id, request.uuid)
         self._describe(node_id)
-        log.info("capture %s started on %s", request.uuid, running.place)
+        self._bursts.say(f"capture {request.uuid} started on", running.place)
         return HTTPStatus.OK
 
     async def _open(self, key: tuple[NodeID, str], node: Node, request: Request) -> _Running:
@@ -205,6 +209,7 @@ class CaptureSet:
         await asyncio.gather(*(self._end(key) for key in keys))
         for source in self._sources:
             await source.close()
+        self._bursts.flush()
 
     # Ticks
 
@@ -233,8 +238,11 @@ class CaptureSet:
         self._add_losses(running, now)
         if now.error != before.error:
             words = now.error or "no error any more"
-            level = logging.INFO if now.error in _ORDINARY else logging.WARNING
-            log.log(level, "capture %s on %s: %s", running.request.uuid, running.place, words)
+            if now.error in _ORDINARY:
+                said = f"capture {running.request.uuid} on"
+                self._bursts.say(said, running.place, f": {words}")
+            else:
+                log.warning("capture %s on %s: %s", running.request.uuid, running.place, words)
         running.counters = now
         self._describe(running.node_id)
 
@@ -268,7 +276,7 @@ class CaptureSet:
     def _doom(self, condition: Callable[[_Running], bool]) -> None:
         for key, running in self._running.items():
             if condition(running):
-                running.unwanted = True
+                running.unwanted = running.gone = True
                 if running.number is not None:
                     self._doomed.add(key)
         if self._doomed:
@@ -296,7 +304,10 @@ class CaptureSet:
         self._add_losses(running, stopped.counters)
         self._describe(running.node_id)
         self._send(stopped.flows)
-        log.info("capture %s stopped on %s", running.request.uuid, running.place)
+        if running.gone:
+            self._bursts.say("captures ended on", running.place, ", now gone")
+        else:
+            self._bursts.say(f"capture {running.request.uuid} stopped on", running.place)
 
     def _forget(self, key: tuple[NodeID, str]) -> None:
         node_id, capture_id = key
