@@ -73,7 +73,15 @@ def test_the_sum_of_the_buckets_is_the_sum_of_the_metrics(value: int) -> None:
     assert shown(total) == (value, 0, 30)
 
 
-def test_interface_counters_lose_units_when_cut() -> None:
+@pytest.mark.parametrize("bucket_s", [1, 3, 7, 14])
+def test_a_packet_in_many_buckets_is_one_packet(bucket_s: int) -> None:
+    """An interface that sends little must not look silent when it is looked at closely."""
+    metric = {"RxPackets": 1, "RxBytes": 1500, "TxPackets": 29, "Start": 0, "Last": 30_000}
+    buckets = aggregate(INTERFACE, [[metric]], bucket_ms=bucket_s * 1000)
+    assert INTERFACE.total(buckets) == {**dict.fromkeys(INTERFACE.counters, 0), **metric}
+
+
+def test_interface_counters_cut_in_two_lose_a_unit() -> None:
     """As upstream: each side is rounded on its own."""
     series: list[Metric] = [
         {"RxBytes": 10, "Start": 1000, "Last": 2000},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -26,7 +27,7 @@ class MetricKind:
     shows_zeros: bool = False
     """Zero counters appear in JSON."""
     exact_cut: bool = False
-    """Cutting loses no unit to rounding."""
+    """Cutting in two, too, loses no unit to rounding."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -74,8 +75,13 @@ class MetricKind:
             total = {**self.add(total, metric), "Start": start, "Last": last}
         return total
 
-    def cut(self, metric: Metric, at_ms: int) -> tuple[Metric | None, Metric | None]:
-        """What lies before and after `at_ms`, the counters shared out in proportion to time."""
+    def cut(
+        self, metric: Metric, at_ms: int, *, exact: bool = False
+    ) -> tuple[Metric | None, Metric | None]:
+        """What lies before and after `at_ms`, the counters shared out in proportion to time.
+
+        `exact`: what rounding takes from the first part is in the second.
+        """
         start, last = metric.get("Start", 0), metric.get("Last", 0)
         if at_ms <= start:
             return None, metric
@@ -87,7 +93,9 @@ class MetricKind:
             value = metric.get(name, 0)
             left[name] = value * (at_ms - start) // (last - start)
             right[name] = (
-                value - left[name] if self.exact_cut else value * (last - at_ms) // (last - start)
+                value - left[name]
+                if exact or self.exact_cut
+                else value * (last - at_ms) // (last - start)
             )
         return left, right
 
@@ -151,19 +159,21 @@ def _distribute(
     """Walk the metrics of one series and the buckets side by side (§12.5).
 
     Unlike upstream, a metric that ended before the bucket, or counted nothing, does not keep the
-    metrics behind it from being shared out.
+    metrics behind it from being shared out; and a metric cut more than once loses nothing: where
+    each cut rounded both sides down, one packet a minute was none in buckets of seconds.
     """
-    waiting = list(reversed(metrics))
+    edges = [start for start, _ in bounds] + [bounds[-1][1]] if bounds else []
+    waiting = [(metric, _cuts(metric, edges) > 1) for metric in reversed(metrics)]
     index = 0
     while waiting and index < len(bounds):
-        metric = waiting.pop()
+        metric, exact = waiting.pop()
         start, end = bounds[index]
-        _, inside = kind.cut(metric, start)
+        _, inside = kind.cut(metric, start, exact=exact)
         if inside is None or kind.is_zero(inside):
             continue
-        share, remainder = kind.cut(inside, end)
+        share, remainder = kind.cut(inside, end, exact=exact)
         if share is None:
-            waiting.append(metric)
+            waiting.append((metric, exact))
             index += 1
             continue
         if kind.is_zero(share) and start <= metric.get("Start", 0) < end:
@@ -171,4 +181,10 @@ def _distribute(
             share, remainder = metric, None
         buckets[index] = kind.add(buckets[index] or {"Start": start, "Last": end}, share)
         if remainder is not None and not kind.is_zero(remainder):
-            waiting.append(remainder)
+            waiting.append((remainder, exact))
+
+
+def _cuts(metric: Metric, edges: Sequence[int]) -> int:
+    """How many of these moments lie within a metric."""
+    first, last = metric.get("Start", 0), metric.get("Last", 0)
+    return bisect_left(edges, last) - bisect_right(edges, first)
