@@ -172,6 +172,16 @@ async def test_elements_that_outlive_a_restart_of_their_origin_go_on() -> None:
     assert copy.node("a") == node("a", revision=8, MTU=1)
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, True), (0, False), (1, 1.0), ([0], [False])])
+async def test_a_sync_sees_that_a_number_became_a_truth_value(before: Any, after: Any) -> None:
+    """Python takes 1 for true, JSON does not: the copy would keep what is no longer true."""
+    copy = Copy()
+    await copy.replica.sync([node("a", Flag=before)], [])
+    await copy.replica.sync([node("a", Flag=after)], [])
+    kept: Any = copy.node("a").metadata["Flag"]
+    assert repr(kept) == repr(after)
+
+
 async def test_updates_after_a_restart_are_not_taken_for_old_ones() -> None:
     """The agent counts from 1 again, and subscribers take only greater revisions."""
     copy = Copy()

@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from skydiver.base.clock import ClockMs
 from skydiver.base.ids import EdgeID, NodeID, Origin
 from skydiver.graph import Edge, Graph, Node, Op
+from skydiver.graph.metadata import same
 from skydiver.hub.turns import Turns
 
 _E = TypeVar("_E", Node, Edge)
@@ -175,7 +176,7 @@ class Replica:
             put(new, cause=self._cause)
             return
         revision = stored.revision
-        if stored.metadata != new.metadata:
+        if not same(stored.metadata, new.metadata):
             revision += 1
             put(replace(new, revision=revision), cause=self._cause)
         if revision != new.revision:
