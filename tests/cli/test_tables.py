@@ -1,5 +1,6 @@
 """Each kind of result has a table that says what matters in it."""
 
+import datetime
 import io
 from typing import Any
 
@@ -152,6 +153,20 @@ def test_a_huge_result_is_cut_and_says_so() -> None:
     """Laying out a table takes time that nobody reading it would wait."""
     nodes = [{**NODE, "ID": str(number)} for number in range(tables.MOST_ROWS + 5)]
     assert " ".join(shown(nodes)).endswith("1000 nodes and 5 more: --format json shows all")
+
+
+def test_metrics_tell_local_time() -> None:
+    """Nobody reads milliseconds since 1970."""
+    start_ms, last_ms = 1_700_000_000_000, 1_700_000_030_000
+    metric = {"ABPackets": 3, "Start": start_ms, "Last": last_ms, "RTT": 98_034}
+    told = {
+        datetime.datetime.fromtimestamp(ms / 1000).strftime("%H:%M:%S")
+        for ms in (start_ms, last_ms)
+    }
+    for value in ([{"f1": [metric]}], metric):
+        assert {*told, "98", "µs", "3"} <= set(shown(value))
+    assert "1700000000000" in shown([{"Start": start_ms, "Name": "no metric"}])
+    assert str(1 << 60) in shown({"ABPackets": 3, "Last": 1 << 60})
 
 
 def test_a_node_that_many_flows_passed_is_shown_once() -> None:

@@ -229,12 +229,12 @@ def _show_value(value: Any, console: Console, places: Places) -> None:
                 console.print(Text(clean(key), "bold"))
                 show(items, console, places)
         case list() if _all(value, lambda item: isinstance(item, Mapping)):
-            _print(console, [_cells(item) for item in value], "entry")
+            _print(console, [_cells(_readable(item)) for item in value], "entry")
         case list():
             for item in value:
                 console.print(Text(clean(item)))
         case Mapping():
-            show_object(value, console)
+            show_object(_readable(value), console)
         case None:
             _show_nothing(value, console, places)
         case _:
@@ -336,6 +336,17 @@ def _cells(item: Item) -> Row:
     return {clean(key): _styled(value, STATE_STYLE) for key, value in item.items()}
 
 
+def _readable(item: Item) -> Item:
+    """A metric with its times as people tell them; anything else as it is."""
+    if not (item.keys() & {"Start", "Last"} and _all(list(item.values()), _is_whole)):
+        return item
+    units = {"Start": _moment, "Last": _moment, "RTT": _duration_ns}
+    return {
+        key: (units[key](value) or value or "") if key in units else value
+        for key, value in item.items()
+    }
+
+
 def _captures(metadata: Item) -> Text:
     """The state of each capture on a node, and what it dropped."""
     text = Text()
@@ -407,6 +418,10 @@ def _mapping(value: Any) -> Item:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _number(value: Any) -> int:
