@@ -17,7 +17,15 @@ from rich.table import Table
 
 from benches.figure import Figure
 
-BENCHMARKS = ("flow_table", "graph", "startup", "netlink_latency", "graph_http", "publisher")
+BENCHMARKS = (
+    "flow_table",
+    "graph",
+    "startup",
+    "netlink_latency",
+    "storms",
+    "graph_http",
+    "publisher",
+)
 ROOT = Path(__file__).resolve().parent.parent
 
 
