@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from skydiver.base.errors import ConfigError
-from skydiver.base.settings import Address, Settings, load_settings
+from skydiver.base.settings import Address, MetadataFile, Settings, load_settings
 
 
 def load(
@@ -317,6 +318,47 @@ def test_a_key_without_value_or_unknown_reads_as_nothing() -> None:
     assert settings.get("ui.theme") == "dark"
 
 
+METADATA_FILE = {
+    "path": "/etc/ex.ini",
+    "type": "ini",
+    "name": "driver",
+    "selector": "DEFAULT.l3_driver",
+}
+
+
+def test_files_of_the_metadata() -> None:
+    """A list of objects in a file, JSON in a variable; the type may follow from the name."""
+    key = "agent.metadata_config.files"
+    settings, _ = load(overrides={key: [METADATA_FILE]})
+    assert settings.agent.metadata_config.files == (MetadataFile(**METADATA_FILE),)
+    assert settings.get(key) == [METADATA_FILE]
+    bare = {member: text for member, text in METADATA_FILE.items() if member != "type"}
+    given = {"SKYDIVE_AGENT_METADATA_CONFIG_FILES": json.dumps([bare])}
+    assert load(environ=given)[0].agent.metadata_config == settings.agent.metadata_config
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("x", "a list or a JSON array, got 'x'"),
+        ({"path": "/a"}, "a list of objects with path, type, name and selector"),
+        ([1], "an object with path, type, name, selector as entry 1"),
+        ([{**METADATA_FILE, "tpye": "ini"}], "selector in entry 1, got 'tpye'"),
+        ([{**METADATA_FILE, "selector": ""}], "'selector' in entry 1"),
+        ([{**METADATA_FILE, "path": "ex.ini"}], "a path from the root, got 'ex.ini'"),
+        ([{**METADATA_FILE, "type": "xml"}], "a type of json, toml, ini"),
+        ([{**METADATA_FILE, "name": []}], "a text for 'name', got a list"),
+        ([METADATA_FILE, METADATA_FILE], "different names, got 'driver' twice"),
+    ],
+)
+def test_a_wrong_file_of_the_metadata_is_refused(value: Any, says: str) -> None:
+    """At the start, and not as a value that never comes."""
+    with pytest.raises(ConfigError) as caught:
+        load(overrides={"agent.metadata_config.files": value})
+    assert str(caught.value).startswith("the command line: agent.metadata_config.files: expected ")
+    assert says in str(caught.value)
+
+
 def test_every_key_of_the_reference_is_known() -> None:
     """Whatever the original's documentation names must be accepted."""
     keys = """
@@ -338,6 +380,8 @@ def test_every_key_of_the_reference_is_known() -> None:
         value: Any = {} if key in maps else "a:1" if key in addresses else "1"
         if key.endswith("encoder"):
             value = "json"
+        if key.endswith("metadata_config.files"):
+            value = []
         load(overrides={key: value})
 
 

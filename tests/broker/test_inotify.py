@@ -42,3 +42,15 @@ def test_a_file_is_not_watched_as_a_directory(inotify: Inotify, tmp_path: Path) 
     """A wrong setting must not look like a working one."""
     (tmp_path / "file").touch()
     assert not inotify.watch(str(tmp_path / "file"))
+
+
+def test_writes_are_told_to_whoever_wants_them(tmp_path: Path) -> None:
+    """Once the writer has closed the file, so that nobody reads half of it."""
+    watched = Inotify(writes=True)
+    try:
+        (tmp_path / "file").touch()
+        assert watched.watch(str(tmp_path))
+        (tmp_path / "file").write_text("x")
+        assert watched.changes() == [Change(str(tmp_path), "file")]
+    finally:
+        watched.close()

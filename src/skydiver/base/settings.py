@@ -17,7 +17,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from typing import Any
 
@@ -31,6 +31,8 @@ from skydiver.base.settings_kinds import (
     Integer,
     Listen,
     Map,
+    MetadataFile,
+    MetadataFiles,
     PortNames,
     Seconds,
     SecondsMap,
@@ -52,7 +54,14 @@ from skydiver.base.settings_loading import (
 from skydiver.base.settings_plugins import PARENT, PluginSection
 from skydiver.base.settings_reserved import PROTECTING, RESERVED
 
-__all__ = ["DEFAULT_FILE", "Address", "AuthSettings", "Settings", "load_settings"]
+__all__ = [
+    "DEFAULT_FILE",
+    "Address",
+    "AuthSettings",
+    "MetadataFile",
+    "Settings",
+    "load_settings",
+]
 
 log = logging.getLogger(__name__)
 
@@ -205,6 +214,12 @@ class CaptureSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MetadataConfigSettings:
+    files: tuple[MetadataFile, ...] = setting(MetadataFiles(), ())
+    """Values of files of the host that are shown on its node."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSettings:
     listen: Address = setting(Listen(), Address("127.0.0.1", 8081))
     auth: AgentAuthSettings = section(AgentAuthSettings)
@@ -212,6 +227,7 @@ class AgentSettings:
     capture: CaptureSettings = section(CaptureSettings)
     metadata: Mapping[str, Any] = made(Map(), dict)
     """Merged into the metadata of the host's node."""
+    metadata_config: MetadataConfigSettings = section(MetadataConfigSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +396,8 @@ def _json(value: Any, name: str) -> Any:
             return re.sub(r"(://)[^/@\s]*@", rf"\1{MASK}@", value)
         case Address():
             return str(value)
+        case MetadataFile():
+            return asdict(value)
         case _:
             return value
 

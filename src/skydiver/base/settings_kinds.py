@@ -232,6 +232,58 @@ class PortNames(Kind):
         }
 
 
+@dataclass(frozen=True, slots=True)
+class MetadataFile:
+    """One value of a file that is shown on the node of the host."""
+
+    path: str
+    type: str
+    name: str
+    """Key below ``Config``."""
+    selector: str
+    """Where the value is in the file, with dots."""
+
+
+class MetadataFiles(Kind):
+    """A list of objects that name a value of a file each; a single text is JSON."""
+
+    types = ("json", "toml", "ini", "yaml", "yml", "properties", "props", "prop")
+
+    def read(self, written: Tree) -> tuple[MetadataFile, ...]:
+        if isinstance(written, Scalar):
+            written = _parsed(written, "a list or a JSON array")
+        if not isinstance(written, list):
+            raise Wrong("expected a list of objects with path, type, name and selector")
+        files = tuple(self._file(entry, number) for number, entry in enumerate(written, 1))
+        names = [file.name for file in files]
+        for name in names:
+            if names.count(name) > 1:
+                raise Wrong(f"expected different names, got {name!r} twice")
+        return files
+
+    def _file(self, entry: Tree, number: int) -> MetadataFile:
+        members = ("path", "type", "name", "selector")
+        if not isinstance(entry, dict):
+            raise Wrong(f"expected an object with {', '.join(members)} as entry {number}")
+        for member in entry:
+            if member not in members:
+                raise Wrong(f"expected {', '.join(members)} in entry {number}, got {member!r}")
+        values = {
+            member: _text(entry.get(member, Scalar("", "")), f"a text for {member!r}")
+            for member in members
+        }
+        # The end of the file's name says it as well.
+        values["type"] = (values["type"] or values["path"].rpartition(".")[2]).lower()
+        for member in members:
+            if not values[member]:
+                raise Wrong(f"expected {member!r} in entry {number}")
+        if not values["path"].startswith("/"):
+            raise Wrong(f"expected a path from the root, got {values['path']!r}")
+        if values["type"] not in self.types:
+            raise Wrong(f"expected a type of {', '.join(self.types)}, got {values['type']!r}")
+        return MetadataFile(**values)
+
+
 def _text(written: Tree, expected: str) -> str:
     if isinstance(written, Scalar):
         return written.text
@@ -240,12 +292,16 @@ def _text(written: Tree, expected: str) -> str:
 
 def _map(written: Tree) -> Mapping[str, Tree]:
     if isinstance(written, Scalar) and isinstance(written.value, str):
-        text = written.text
-        try:
-            written = tree(json.loads(text))
-        except (ValueError, RecursionError):
-            raise Wrong(f"expected a map or a JSON object, got {text!r}") from None
+        written = _parsed(written, "a map or a JSON object")
     if isinstance(written, dict):
         return written
     got = "a list" if isinstance(written, list) else repr(written.text)
     raise Wrong(f"expected a map, got {got}")
+
+
+def _parsed(written: Scalar, expected: str) -> Tree:
+    """What a text says in JSON."""
+    try:
+        return tree(json.loads(written.text))
+    except (ValueError, RecursionError):
+        raise Wrong(f"expected {expected}, got {written.text!r}") from None

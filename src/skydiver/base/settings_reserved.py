@@ -94,7 +94,6 @@ RESERVED: Mapping[str, Any] = {
     "agent.flow.pcapsocket.min_port": 8100,
     "agent.flow.pcapsocket.max_port": 8132,
     "agent.flow.ebpf.polling_rate": 16_000,
-    "agent.metadata_config.files": None,
     # Flows
     "flow.protocol": "udp",
     # Other probes

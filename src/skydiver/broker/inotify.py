@@ -10,6 +10,7 @@ from dataclasses import dataclass
 _CREATE, _DELETE = 0x100, 0x200
 _MOVED_FROM, _MOVED_TO = 0x40, 0x80
 _DELETE_SELF, _MOVE_SELF = 0x400, 0x800
+_CLOSE_WRITE = 0x8
 _ONLYDIR = 0x01000000
 _OVERFLOW, _IGNORED = 0x4000, 0x8000
 _INTERESTING = _CREATE | _DELETE | _MOVED_FROM | _MOVED_TO | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
@@ -30,7 +31,9 @@ class Change:
 class Inotify:
     """An inotify instance; readable when there are changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, writes: bool = False) -> None:
+        """With `writes`, also of files that somebody wrote to and closed."""
+        self._mask = _INTERESTING | (_CLOSE_WRITE if writes else 0)
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._descriptor < 0:
@@ -49,7 +52,7 @@ class Inotify:
     def watch(self, directory: str) -> bool:
         """Watch `directory`; False when it does not exist or may not be read."""
         number = self._libc.inotify_add_watch(
-            self._descriptor, os.fsencode(directory), ctypes.c_uint32(_INTERESTING)
+            self._descriptor, os.fsencode(directory), ctypes.c_uint32(self._mask)
         )
         if number < 0:
             return False

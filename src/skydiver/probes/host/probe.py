@@ -1,20 +1,16 @@
-"""Host probe: the root of everything that an agent sees.
-
-Reads:  the name of the system, and the settings.
-Writes: one node of type ``host``; keys ``Name``, ``Hostname`` and those of ``agent.metadata``.
-Joins:  none; the other probes hang what they see below it.
-Needs:  nothing.
-"""
+"""The probe: the name of the host, what the settings say of it, and values of its files."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from skydiver.base.settings import AgentSettings
+from skydiver.base.settings import AgentSettings, MetadataFile
 from skydiver.graph import NodeSpec
+from skydiver.probes.host.watcher import ConfigFiles
 from skydiver.probes.probe import Context, Probe
 from skydiver.topology import NodeType, host_node_id
 
@@ -25,6 +21,8 @@ class Config:
 
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Put into the node as they are; they may replace what the probe itself says."""
+    files: Sequence[MetadataFile] = ()
+    """Values of files, for ``Config``."""
 
 
 class HostProbe(Probe[Config]):
@@ -32,13 +30,19 @@ class HostProbe(Probe[Config]):
 
     @classmethod
     def from_settings(cls, settings: AgentSettings) -> Self:
-        return cls(Config(metadata=settings.metadata))
+        return cls(Config(settings.metadata, settings.metadata_config.files))
 
     async def run(self, ctx: Context) -> None:
-        with ctx.graph.resync() as snapshot:
-            snapshot.upsert(
-                host_node(ctx.host_id, hostname=socket.gethostname(), extra=self.config.metadata)
-            )
+        async with aclosing(ConfigFiles(self.config.files).changes()) as changes:
+            async for values in changes:
+                config = {f"Config.{name}": value for name, value in values.items()}
+                ctx.graph.upsert(
+                    host_node(
+                        ctx.host_id,
+                        hostname=socket.gethostname(),
+                        extra={**self.config.metadata, **config},
+                    )
+                )
 
 
 def host_node(host_id: str, *, hostname: str, extra: Mapping[str, Any]) -> NodeSpec:

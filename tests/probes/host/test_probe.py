@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.probes.conftest import Running
 
+from skydiver.base.settings import MetadataFile
 from skydiver.broker.client import Broker
 from skydiver.probes.host import Config, HostProbe, host_node, nested
 from skydiver.topology import host_node_id
@@ -48,3 +51,22 @@ async def test_the_probe_states_the_host(broker: Broker) -> None:
         assert running.named("h1")["rack"] == 3
         assert running.probes.status() == {"host": {"Status": "running"}}
     assert running.probes.status() == {"host": {"Status": "stopped"}}
+
+
+async def test_values_of_files_follow_them(broker: Broker, tmp_path: Path) -> None:
+    """Beside what the settings say, and in place when they change."""
+    path = tmp_path / "ex.ini"
+    path.write_text("[DEFAULT]\nl3_driver = ovs\n")
+    files = [
+        MetadataFile(str(path), "ini", "driver", "DEFAULT.l3_driver"),
+        MetadataFile(str(tmp_path / "absent"), "ini", "other.name", "a"),
+    ]
+    running = Running(broker, [HostProbe(Config({"Config": {"own": 1}}, files))])
+    async with running.at_work():
+        await running.until(lambda: bool(running.named("h1")))
+        assert running.named("h1")["Config"] == {"own": 1, "driver": "ovs"}
+        path.write_text("[DEFAULT]\nl3_driver = ovn\n")
+        (tmp_path / "absent").write_text("a=b")
+        expected = {"own": 1, "driver": "ovn", "other": {"name": "b"}}
+        await running.until(lambda: running.named("h1")["Config"] == expected)
+        assert running.probes.status() == {"host": {"Status": "running"}}
