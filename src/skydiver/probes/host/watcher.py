@@ -17,7 +17,6 @@ from typing import Self, TypeAlias
 
 from skydiver.base.settings import MetadataFile
 from skydiver.broker.inotify import Inotify
-from skydiver.probes.host.config_files import value_of
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +68,8 @@ class ConfigFiles:
         return self._values != before
 
     def _read(self, file: MetadataFile) -> None:
+        from skydiver.probes.host.config_files import value_of  # late: most hosts have no file
+
         try:
             self._values[file.name] = value_of(file)
         except (OSError, ValueError) as error:
