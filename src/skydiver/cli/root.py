@@ -13,6 +13,7 @@ app = group(
         "analyzer": "skydiver.cli.services:analyzer_app",
         "agent": "skydiver.cli.services:agent_app",
         "client": "skydiver.cli.client:app",
+        "probe": "skydiver.cli.probe:app",
         "version": "skydiver.cli.version:app",
     },
 )
