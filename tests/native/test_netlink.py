@@ -80,7 +80,6 @@ def test_a_link_says_what_the_interface_is() -> None:
         "new_netnsid": None,
         "new_index": 0,
         "operstate": 6,
-        "alias": "to the router",
         "stats": {
             "RxPackets": 5,
             "RxBytes": 500,
@@ -104,9 +103,66 @@ def test_a_link_says_what_the_interface_is() -> None:
             "RxCompressed": 18,
             "TxCompressed": 19,
         },
-        "info": {"vlan_id": 42},
-        "slave_info": {},
+        "info": {"Vlan": 42},
+        "details": {"Alias": "to the router"},
     }
+
+
+def test_what_is_as_usual_is_left_out() -> None:
+    """Ten thousand interfaces each saying that they have one queue would be a waste of memory."""
+    usual = (attribute(13, struct.pack("=I", 1000)), attribute(31, struct.pack("=I", 1)))
+    (got,) = decode_netlink(message(RTM_NEWLINK, link(7, *usual)))
+    assert not got.keys() & {"details", "info", "slave_info", "altnames", "xdp", "vfs"}
+    unusual = (attribute(13, struct.pack("=I", 7)), attribute(31, struct.pack("=I", 8)))
+    (got,) = decode_netlink(message(RTM_NEWLINK, link(7, *unusual)))
+    assert got["details"] == {"TxQueueLen": 7, "NumTxQueues": 8}
+
+
+def test_virtual_functions_are_told_in_the_words_of_the_graph() -> None:
+    """Another part of the probe makes `Vfs` of them; members without a value are left out."""
+
+    def setting(kind: int, *numbers: int) -> bytes:
+        return attribute(kind, struct.pack(f"={len(numbers)}I", *numbers))
+
+    first = attribute(1, struct.pack("=I", 0) + bytes.fromhex("02000000000a") + bytes(26))
+    second = attribute(1, struct.pack("=I", 1) + bytes(32))
+    functions = attribute(
+        1, first + setting(2, 0, 7, 3) + setting(3, 0, 100) + setting(4, 0, 1) + setting(5, 0, 2)
+    ) + attribute(1, second + setting(4, 1, 0) + setting(9, 1, 0xFFFFFFFF))
+    (got,) = decode_netlink(message(RTM_NEWLINK, link(7, attribute(22, functions))))
+    assert got["vfs"] == [
+        {
+            "MAC": "02:00:00:00:00:0a",
+            "Vlan": 7,
+            "Qos": 3,
+            "TxRate": 100,
+            "Spoofchk": True,
+            "LinkState": 2,
+        },
+        {"ID": 1},
+    ]
+
+
+def test_a_port_message_of_a_bridge_tells_how_the_port_is_treated() -> None:
+    """Changes of a port are announced in this form and in no other."""
+    port = attribute(12 | 0x8000, attribute(1, b"\x03") + attribute(33, b"\x01"))
+    (got,) = decode_netlink(message(RTM_NEWLINK, link(7, port, family=AF_BRIDGE)))
+    assert got["slave_info"] == {"State": "forwarding", "Isolated": True}
+
+
+def test_an_attribute_of_another_form_than_expected_is_left_out() -> None:
+    """A later kernel may send more; the interface is there all the same."""
+    data = attribute(1, struct.pack("=I", 42)) + attribute(5, b"123")
+    vxlan = attribute(1, b"vxlan\0") + attribute(2, data)
+    (got,) = decode_netlink(message(RTM_NEWLINK, link(7, attribute(18, vxlan))))
+    assert got["info"] == {"VNI": 42}
+
+
+def test_a_number_without_a_word_is_no_error() -> None:
+    """A later kernel knows more modes."""
+    bond = attribute(1, b"bond\0") + attribute(2, attribute(1, b"\x63"))
+    (got,) = decode_netlink(message(RTM_NEWLINK, link(7, attribute(18, bond))))
+    assert got["info"] == {"Mode": "UNKNOWN99"}
 
 
 def test_leaving_a_bridge_is_told_from_being_deleted() -> None:
@@ -236,7 +292,7 @@ def test_links_and_addresses_of_a_namespace_are_those_that_ip_shows() -> None:
         assert got["master"] == by_name.get(entry.get("master", ""), 0)
         assert got["link"] == by_name.get(entry.get("link", ""), entry.get("link_index", 0))
         assert got["link_netnsid"] == entry.get("link_netnsid")
-        assert got["alias"] == entry.get("ifalias", "")
+        assert got.get("details", {}).get("Alias") == entry.get("ifalias")
         assert bool(got["link_flags"] & 1) == ("UP" in entry["flags"])
     told = {
         (entry["index"], entry["local"] or entry["address"], entry["prefix_len"])
@@ -247,16 +303,16 @@ def test_links_and_addresses_of_a_namespace_are_those_that_ip_shows() -> None:
         for entry in shown
         for address in entry["addr_info"]
     }
-    assert links[by_name["vx0"]]["info"]["vni"] == 77
-    assert links[by_name["vx0"]]["info"]["local"] == "10.9.0.1"
-    assert links[by_name["vx0"]]["info"]["group"] == "10.9.0.2"
-    assert links[by_name["vx0"]]["info"]["port"] == 4789
+    assert links[by_name["vx0"]]["info"]["VNI"] == 77
+    assert links[by_name["vx0"]]["info"]["Local"] == "10.9.0.1"
+    assert links[by_name["vx0"]]["info"]["Remote"] == "10.9.0.2"
+    assert links[by_name["vx0"]]["info"]["Port"] == 4789
     for name, member, value in (
-        ("eth0.5", "vlan_id", 5),
-        ("gre0x", "input_key", 9),
-        ("gnv0", "vni", 8),
-        ("sit0x", "remote", "10.9.0.2"),
-        ("vrf0", "table", 10),
+        ("eth0.5", "Vlan", 5),
+        ("gre0x", "IKey", 9),
+        ("gnv0", "VNI", 8),
+        ("sit0x", "Remote", "10.9.0.2"),
+        ("vrf0", "Table", 10),
     ):
         assert name not in by_name or links[by_name[name]]["info"][member] == value
     assert links[by_name["eth0"]]["stats"]["TxPackets"] > 0

@@ -79,8 +79,6 @@ pub struct Link<'a> {
     pub link_flags: u32,
     /// Name; empty when the message has none.
     pub name: Cow<'a, str>,
-    /// Alias set by the administrator.
-    pub alias: Cow<'a, str>,
     /// Link-layer address as lower-case colon form; empty when absent or all zero.
     pub mac: String,
     /// 0 = not told.
@@ -104,10 +102,21 @@ pub struct Link<'a> {
     /// Counters of [`STATS`], in that order.
     pub stats: Option<[u64; STATS.len()]>,
     /// Decoded attributes of the kind.
-    pub info: Vec<(&'static str, Value)>,
-    /// Decoded attributes of the port (bond members).
-    pub slave_info: Vec<(&'static str, Value)>,
+    pub info: Section,
+    /// Decoded attributes of the port of a bridge, bond or VRF.
+    pub slave_info: Section,
+    /// Decoded attributes of any interface.
+    pub details: Section,
+    /// Further names.
+    pub altnames: Vec<Cow<'a, str>>,
+    /// The XDP program that is attached; empty when there is none.
+    pub xdp: Section,
+    /// Virtual functions of a physical one; only in dumps that asked for them.
+    pub vfs: Vec<Section>,
 }
+
+/// Decoded attributes, by the names that they have in the graph.
+pub type Section = Vec<(&'static str, Value)>;
 
 /// What RTM_NEWADDR and RTM_DELADDR say.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,15 +133,23 @@ pub struct Address {
     pub local: String,
 }
 
-/// A decoded attribute of an interface kind.
+/// A decoded attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A number, in host order.
-    Number(u32),
-    /// A switch.
-    Flag(bool),
-    /// An address.
+    Number(u64),
+    /// A switch that is on.
+    On,
+    /// A word for a number.
+    Name(&'static str),
+    /// An address, or text of the kernel.
     Text(String),
+    /// Several words.
+    Names(Vec<&'static str>),
+    /// Several addresses.
+    Texts(Vec<String>),
+    /// Nested attributes.
+    Section(Section),
 }
 
 /// Counters of rtnl_link_stats64, in the kernel's order, with the names of topology-probes.md §5.1.
@@ -162,102 +179,501 @@ pub const STATS: [&str; 23] = [
     "TxCompressed",
 ];
 
-/// How an attribute of an interface kind is written.
+/// How an attribute is written, and shown.
 #[derive(Clone, Copy)]
 enum Format {
-    U8,
-    U16,
-    U32,
-    Be16,
-    Be32,
-    /// 4 or 16 bytes; all zero means "any" and is left out.
-    Ip,
-    Mac,
-    /// One byte, not 0 = on.
-    Bool,
+    /// A number of 1, 2, 4 or 8 bytes.
+    Number,
+    /// The same, left out when 0, which stands for "none" or "as usual".
+    NonZero,
+    /// Left out when it is this one.
+    Unless(u64),
+    /// Big-endian.
+    Be,
+    BeNonZero,
+    /// A switch: left out when 0.
+    Switch,
     /// On by being there.
     Present,
+    /// 4 or 16 bytes; all zero means "any" and is left out.
+    Ip,
+    /// The same as far end: a group when it is multicast, else the one peer.
+    GroupOrRemote,
+    /// Nested addresses.
+    Ips,
+    Mac,
+    Text,
+    /// Bytes of any meaning.
+    Hex,
+    /// Priority and address, as `brctl` and sysfs write them.
+    BridgeId,
+    /// Names of the numbers from 0.
+    Names(&'static [&'static str]),
+    /// Names of some numbers.
+    Coded(&'static [(u64, &'static str)]),
+    BeCoded(&'static [(u64, &'static str)]),
+    /// Names of bits; those without one are left out.
+    Bits(&'static [(u64, &'static str)]),
+    BeBits(&'static [(u64, &'static str)]),
+    /// Bits in the first 4 bytes of a structure, or in the next 4.
+    FirstBits(&'static [(u64, &'static str)]),
+    SecondBits(&'static [(u64, &'static str)]),
+    /// A number in the first 4 bytes of a structure.
+    First,
+    /// Nested attributes.
+    Section(Table),
 }
 
 type Table = &'static [(u16, &'static str, Format)];
 
-/// Attributes of IFLA_INFO_DATA that are decoded, by kind (linux/if_link.h, linux/if_tunnel.h).
+const VLAN_PROTOCOLS: &[(u64, &str)] = &[(0x8100, "802.1Q"), (0x88a8, "802.1ad")];
+const DONT_FRAGMENT: &[&str] = &["unset", "set", "inherit"];
+const ENCAPSULATIONS: &[&str] = &["none", "fou", "gue", "mpls"];
+const GRE_FLAGS: &[(u64, &str)] = &[(0x8000, "CSUM"), (0x2000, "KEY"), (0x1000, "SEQ")];
+
+/// Attributes of IFLA_INFO_DATA that are decoded, by kind, with the names that they have in the
+/// graph (linux/if_link.h, linux/if_tunnel.h, linux/can/netlink.h). Timers and counters are not
+/// among them: they change without anything having changed.
 fn info_table(kind: &str) -> Table {
     use Format::*;
     match kind {
-        "vlan" => &[(1, "vlan_id", U16), (5, "protocol", Be16)],
+        "vlan" => &[
+            (1, "Vlan", Number),
+            (
+                2,
+                "VlanFlags",
+                FirstBits(&[
+                    (1, "REORDER_HDR"),
+                    (2, "GVRP"),
+                    (4, "LOOSE_BINDING"),
+                    (8, "MVRP"),
+                    (16, "BRIDGE_BINDING"),
+                ]),
+            ),
+            (5, "VlanProtocol", BeCoded(VLAN_PROTOCOLS)),
+        ],
         "vxlan" => &[
-            (1, "vni", U32),
-            (2, "group", Ip),
-            (3, "underlay", U32),
-            (4, "local", Ip),
-            (7, "learning", Bool),
-            (15, "port", Be16),
-            (16, "group", Ip),
-            (17, "local", Ip),
-            (25, "external", Bool),
+            (1, "VNI", Number),
+            (2, "Group", GroupOrRemote),
+            (4, "Local", Ip),
+            (5, "TTL", NonZero),
+            (6, "TOS", NonZero),
+            (7, "Learning", Switch),
+            (8, "Ageing", NonZero),
+            (9, "Limit", NonZero),
+            (11, "Proxy", Switch),
+            (12, "RSC", Switch),
+            (13, "L2Miss", Switch),
+            (14, "L3Miss", Switch),
+            (15, "Port", Be),
+            (16, "Group", GroupOrRemote),
+            (17, "Local", Ip),
+            (18, "UDPCsum", Switch),
+            (19, "UDPZeroCsum6Tx", Switch),
+            (20, "UDPZeroCsum6Rx", Switch),
+            (23, "GBP", Present),
+            (25, "External", Switch),
+            (26, "Label", BeNonZero),
+            (27, "GPE", Present),
+            (28, "TTLInherit", Switch),
+            (29, "DF", Names(DONT_FRAGMENT)),
+            (30, "VNIFilter", Switch),
         ],
         "geneve" => &[
-            (1, "vni", U32),
-            (2, "remote", Ip),
-            (5, "port", Be16),
-            (6, "external", Present),
-            (7, "remote", Ip),
+            (1, "VNI", Number),
+            (2, "Remote", Ip),
+            (3, "TTL", NonZero),
+            (4, "TOS", NonZero),
+            (5, "Port", Be),
+            (6, "External", Present),
+            (7, "Remote", Ip),
+            (8, "UDPCsum", Switch),
+            (9, "UDPZeroCsum6Tx", Switch),
+            (10, "UDPZeroCsum6Rx", Switch),
+            (11, "Label", BeNonZero),
+            (12, "TTLInherit", Switch),
+            (13, "DF", Names(DONT_FRAGMENT)),
+            (14, "InnerProtoInherit", Present),
+        ],
+        "bareudp" => &[
+            (1, "Port", Be),
+            (2, "EtherType", Be),
+            (3, "SrcPortMin", NonZero),
+            (4, "MultiProto", Present),
         ],
         "gre" | "gretap" | "ip6gre" | "ip6gretap" | "erspan" | "ip6erspan" => &[
-            (1, "underlay", U32),
-            (4, "input_key", Be32),
-            (5, "output_key", Be32),
-            (6, "local", Ip),
-            (7, "remote", Ip),
-            (18, "external", Present),
+            (2, "IFlags", BeBits(GRE_FLAGS)),
+            (3, "OFlags", BeBits(GRE_FLAGS)),
+            (4, "IKey", BeNonZero),
+            (5, "OKey", BeNonZero),
+            (6, "Local", Ip),
+            (7, "Remote", Ip),
+            (8, "TTL", NonZero),
+            (9, "TOS", NonZero),
+            (10, "PMTUDisc", Switch),
+            (11, "EncapLimit", NonZero),
+            (12, "FlowInfo", BeNonZero),
+            (14, "Encap", Names(ENCAPSULATIONS)),
+            (16, "EncapSPort", BeNonZero),
+            (17, "EncapDPort", BeNonZero),
+            (18, "External", Present),
+            (19, "IgnoreDF", Switch),
+            (20, "FwMark", NonZero),
+            (21, "ErspanIndex", NonZero),
+            (22, "ErspanVer", NonZero),
+            (23, "ErspanDir", Names(&["ingress", "egress"])),
+            (24, "ErspanHwid", NonZero),
         ],
         "ipip" | "sit" | "ip6tnl" => &[
-            (1, "underlay", U32),
-            (2, "local", Ip),
-            (3, "remote", Ip),
-            (9, "protocol", U8),
-            (19, "external", Present),
+            (2, "Local", Ip),
+            (3, "Remote", Ip),
+            (4, "TTL", NonZero),
+            (5, "TOS", NonZero),
+            (6, "EncapLimit", NonZero),
+            (7, "FlowInfo", BeNonZero),
+            (9, "Protocol", NonZero),
+            (10, "PMTUDisc", Switch),
+            (15, "Encap", Names(ENCAPSULATIONS)),
+            (17, "EncapSPort", BeNonZero),
+            (18, "EncapDPort", BeNonZero),
+            (19, "External", Present),
+            (20, "FwMark", NonZero),
         ],
         "vti" | "vti6" => &[
-            (1, "underlay", U32),
-            (2, "input_key", Be32),
-            (3, "output_key", Be32),
-            (4, "local", Ip),
-            (5, "remote", Ip),
+            (2, "IKey", BeNonZero),
+            (3, "OKey", BeNonZero),
+            (4, "Local", Ip),
+            (5, "Remote", Ip),
+            (6, "FwMark", NonZero),
         ],
-        "macvlan" | "macvtap" => &[(1, "mode", U32)],
-        "ipvlan" | "ipvtap" => &[(1, "mode", U16)],
-        "vrf" => &[(1, "table", U32)],
-        "xfrm" => &[(1, "underlay", U32), (2, "interface_id", U32)],
-        "bond" => &[(1, "mode", U8), (2, "active_member", U32)],
-        "bridge" => &[(5, "stp_state", U32), (7, "vlan_filtering", Bool)],
+        "xfrm" => &[(2, "InterfaceID", Number), (3, "External", Present)],
+        "gtp" => &[
+            (3, "PDPHashSize", NonZero),
+            (4, "Role", Names(&["ggsn", "sgsn"])),
+        ],
+        "macvlan" | "macvtap" => &[
+            (
+                1,
+                "Mode",
+                Coded(&[
+                    (1, "private"),
+                    (2, "vepa"),
+                    (4, "bridge"),
+                    (8, "passthru"),
+                    (16, "source"),
+                ]),
+            ),
+            (2, "Flags", Bits(&[(1, "NOPROMISC"), (2, "NODST")])),
+        ],
+        "ipvlan" | "ipvtap" => &[
+            (1, "Mode", Names(&["l2", "l3", "l3s"])),
+            (2, "Flags", Bits(&[(1, "PRIVATE"), (2, "VEPA")])),
+        ],
+        "macsec" => &[
+            (1, "SCI", Hex),
+            (3, "ICVLen", Number),
+            (
+                4,
+                "CipherSuite",
+                Coded(&[
+                    (0x0080_0200_0100_0001, "GCM-AES-128"),
+                    (0x0080_c200_0100_0001, "GCM-AES-128"),
+                    (0x0080_c200_0100_0002, "GCM-AES-256"),
+                    (0x0080_c200_0100_0003, "GCM-AES-XPN-128"),
+                    (0x0080_c200_0100_0004, "GCM-AES-XPN-256"),
+                ]),
+            ),
+            (5, "Window", NonZero),
+            (6, "EncodingSA", Number),
+            (7, "Encrypt", Switch),
+            (8, "Protect", Switch),
+            (9, "IncSCI", Switch),
+            (10, "ES", Switch),
+            (11, "SCB", Switch),
+            (12, "ReplayProtect", Switch),
+            (13, "Validation", Names(&["disabled", "check", "strict"])),
+            (15, "Offload", Names(&["off", "phy", "mac"])),
+        ],
+        "vrf" => &[(1, "Table", Number)],
+        "bond" => &[
+            (1, "Mode", Names(BOND_MODES)),
+            (2, "ActiveSlaveIndex", NonZero),
+            (3, "MiiMon", NonZero),
+            (4, "UpDelay", NonZero),
+            (5, "DownDelay", NonZero),
+            (6, "UseCarrier", Switch),
+            (7, "ArpInterval", NonZero),
+            (8, "ArpIPTargets", Ips),
+            (
+                9,
+                "ArpValidate",
+                Names(&[
+                    "none",
+                    "active",
+                    "backup",
+                    "all",
+                    "filter",
+                    "filter_active",
+                    "filter_backup",
+                ]),
+            ),
+            (10, "ArpAllTargets", Names(&["any", "all"])),
+            (11, "PrimaryIndex", NonZero),
+            (
+                12,
+                "PrimaryReselect",
+                Names(&["always", "better", "failure"]),
+            ),
+            (13, "FailOverMac", Names(&["none", "active", "follow"])),
+            (
+                14,
+                "XmitHashPolicy",
+                Names(&[
+                    "layer2",
+                    "layer3+4",
+                    "layer2+3",
+                    "encap2+3",
+                    "encap3+4",
+                    "vlan+srcmac",
+                ]),
+            ),
+            (15, "ResendIgmp", NonZero),
+            (16, "NumPeerNotif", NonZero),
+            (17, "AllSlavesActive", Switch),
+            (18, "MinLinks", NonZero),
+            (19, "LpInterval", NonZero),
+            (20, "PacketsPerSlave", NonZero),
+            (21, "LacpRate", Names(&["slow", "fast"])),
+            (
+                22,
+                "AdSelect",
+                Names(&["stable", "bandwidth", "count", "actor_port_prio"]),
+            ),
+            (
+                23,
+                "AdInfo",
+                Section(&[
+                    (1, "Aggregator", Number),
+                    (2, "NumPorts", Number),
+                    (3, "ActorKey", Number),
+                    (4, "PartnerKey", Number),
+                    (5, "PartnerMAC", Mac),
+                ]),
+            ),
+            (24, "AdActorSysPrio", NonZero),
+            (25, "AdUserPortKey", NonZero),
+            (26, "AdActorSystem", Mac),
+            (27, "TlbDynamicLb", Switch),
+            (28, "PeerNotifDelay", NonZero),
+            (29, "LacpActive", Switch),
+            (30, "MissedMax", NonZero),
+            (31, "NsIP6Targets", Ips),
+            (32, "CoupledControl", Switch),
+        ],
+        "bridge" => &[
+            (1, "ForwardDelay", Number),
+            (2, "HelloTime", Number),
+            (3, "MaxAge", Number),
+            (4, "AgeingTime", Number),
+            (5, "StpState", Names(&["disabled", "kernel", "user"])),
+            (6, "Priority", Number),
+            (7, "VlanFiltering", Switch),
+            (8, "VlanProtocol", BeCoded(VLAN_PROTOCOLS)),
+            (9, "GroupFwdMask", NonZero),
+            (10, "RootID", BridgeId),
+            (11, "BridgeID", BridgeId),
+            (12, "RootPort", NonZero),
+            (13, "RootPathCost", NonZero),
+            (20, "GroupAddress", Mac),
+            (22, "McastRouter", NonZero),
+            (23, "McastSnooping", Switch),
+            (24, "McastQueryUseIfaddr", Switch),
+            (25, "McastQuerier", Switch),
+            (36, "NfCallIptables", Switch),
+            (37, "NfCallIp6tables", Switch),
+            (38, "NfCallArptables", Switch),
+            (39, "VlanDefaultPvid", NonZero),
+            (41, "VlanStatsEnabled", Switch),
+            (42, "McastStatsEnabled", Switch),
+            (43, "McastIgmpVersion", NonZero),
+            (44, "McastMldVersion", NonZero),
+            (45, "VlanStatsPerPort", Switch),
+        ],
         "tun" => &[
-            (3, "type", U8),
-            (6, "persistent", Bool),
-            (7, "multi_queue", Bool),
+            (1, "Owner", Number),
+            (2, "Group", Number),
+            (3, "Mode", Coded(&[(1, "tun"), (2, "tap")])),
+            (4, "PI", Switch),
+            (5, "VnetHdr", Switch),
+            (6, "Persist", Switch),
+            (7, "MultiQueue", Switch),
+            (8, "NumQueues", NonZero),
+            (9, "NumDisabledQueues", NonZero),
         ],
+        "can" => &[
+            (1, "Bitrate", First),
+            (
+                4,
+                "State",
+                Names(&[
+                    "ERROR-ACTIVE",
+                    "ERROR-WARNING",
+                    "ERROR-PASSIVE",
+                    "BUS-OFF",
+                    "STOPPED",
+                    "SLEEPING",
+                ]),
+            ),
+            (
+                5,
+                "CtrlMode",
+                SecondBits(&[
+                    (0x1, "LOOPBACK"),
+                    (0x2, "LISTEN-ONLY"),
+                    (0x4, "TRIPLE-SAMPLING"),
+                    (0x8, "ONE-SHOT"),
+                    (0x10, "BERR-REPORTING"),
+                    (0x20, "FD"),
+                    (0x40, "PRESUME-ACK"),
+                    (0x80, "FD-NON-ISO"),
+                    (0x100, "CC-LEN8-DLC"),
+                    (0x200, "TDC-AUTO"),
+                    (0x400, "TDC-MANUAL"),
+                ]),
+            ),
+            (6, "RestartMs", NonZero),
+            (9, "DataBitrate", First),
+        ],
+        "ipoib" => &[
+            (1, "PKey", Number),
+            (2, "Mode", Names(&["datagram", "connected"])),
+            (3, "UMcast", Switch),
+        ],
+        "hsr" => &[
+            (1, "Slave1Index", NonZero),
+            (2, "Slave2Index", NonZero),
+            (4, "SupervisionAddress", Mac),
+            (6, "Version", NonZero),
+            (7, "Protocol", Names(&["hsr", "prp"])),
+        ],
+        "rmnet" => &[(1, "MuxID", Number)],
+        "netkit" => &[(2, "Mode", Names(&["l2", "l3"])), (5, "Primary", Switch)],
         _ => &[],
     }
 }
+
+const BOND_MODES: &[&str] = &[
+    "balance-rr",
+    "active-backup",
+    "balance-xor",
+    "broadcast",
+    "802.3ad",
+    "balance-tlb",
+    "balance-alb",
+];
+
+/// Attributes of a bridge port: of IFLA_INFO_SLAVE_DATA, and of IFLA_PROTINFO in a message of family
+/// AF_BRIDGE.
+const BRIDGE_PORT: Table = &[
+    (
+        1,
+        "State",
+        Format::Names(&[
+            "disabled",
+            "listening",
+            "learning",
+            "forwarding",
+            "blocking",
+        ]),
+    ),
+    (2, "Priority", Format::Number),
+    (3, "Cost", Format::Number),
+    (4, "Hairpin", Format::Switch),
+    (5, "Guard", Format::Switch),
+    (6, "RootBlock", Format::Switch),
+    (7, "FastLeave", Format::Switch),
+    (8, "Learning", Format::Switch),
+    (9, "Flood", Format::Switch),
+    (10, "ProxyArp", Format::Switch),
+    (11, "LearningSync", Format::Switch),
+    (12, "ProxyArpWifi", Format::Switch),
+    (18, "Number", Format::Number),
+    (25, "McastRouter", Format::Unless(1)),
+    (27, "McastFlood", Format::Switch),
+    (28, "McastToUcast", Format::Switch),
+    (29, "VlanTunnel", Format::Switch),
+    (30, "BcastFlood", Format::Switch),
+    (31, "GroupFwdMask", Format::NonZero),
+    (32, "NeighSuppress", Format::Switch),
+    (33, "Isolated", Format::Switch),
+    (34, "BackupPortIndex", Format::NonZero),
+    (39, "Locked", Format::Switch),
+    (40, "Mab", Format::Switch),
+    (43, "NeighVlanSuppress", Format::Switch),
+];
 
 /// Attributes of IFLA_INFO_SLAVE_DATA that are decoded, by kind of the master.
 fn slave_table(kind: &str) -> Table {
     use Format::*;
     match kind {
         "bond" => &[
-            (1, "state", U8),
-            (2, "mii_status", U8),
-            (3, "link_failure_count", U32),
-            (4, "permanent_mac", Mac),
-            (5, "queue_id", U16),
-            (6, "aggregator_id", U16),
-            (7, "actor_port_state", U8),
-            (8, "partner_port_state", U16),
+            (1, "State", Names(&["ACTIVE", "BACKUP"])),
+            (
+                2,
+                "MiiStatus",
+                Names(&["UP", "GOING_DOWN", "DOWN", "GOING_BACK"]),
+            ),
+            (3, "LinkFailureCount", Number),
+            (4, "PermMAC", Mac),
+            (5, "QueueId", Number),
+            (6, "AggregatorId", Number),
+            (7, "AdActorOperPortState", Number),
+            (8, "AdPartnerOperPortState", Number),
+            (9, "Prio", NonZero),
         ],
+        "bridge" => BRIDGE_PORT,
+        "vrf" => &[(1, "Table", Number)],
         _ => &[],
     }
 }
+
+/// Attributes of any interface; those that have the usual value are left out.
+const DETAILS: Table = &[
+    (13, "TxQueueLen", Format::Unless(1000)),
+    (20, "Alias", Format::Text),
+    (27, "Group", Format::NonZero),
+    (30, "Promiscuity", Format::NonZero),
+    (31, "NumTxQueues", Format::Unless(1)),
+    (32, "NumRxQueues", Format::Unless(1)),
+    (34, "PhysPortID", Format::Hex),
+    (36, "PhysSwitchID", Format::Hex),
+    (38, "PhysPortName", Format::Text),
+    (40, "GSOMaxSegs", Format::Unless(65_535)),
+    (41, "GSOMaxSize", Format::Unless(65_536)),
+    (54, "PermMAC", Format::Mac),
+    (56, "ParentDev", Format::Text),
+    (57, "ParentBus", Format::Text),
+];
+
+/// Their numbers, as bits: most attributes of a message are none of them.
+const DETAIL_KINDS: u64 = {
+    let (mut bits, mut at) = (0, 0);
+    while at < DETAILS.len() {
+        bits |= 1 << DETAILS[at].0;
+        at += 1;
+    }
+    bits
+};
+
+/// Attributes of IFLA_XDP; nothing is told when no program is attached.
+const XDP: Table = &[
+    (
+        2,
+        "Attached",
+        Format::Names(&["none", "driver", "generic", "offload", "multi"]),
+    ),
+    (4, "ProgID", Format::NonZero),
+];
 
 /// The messages of one datagram, in order; the last may be [`Body::Invalid`].
 pub fn messages(datagram: &[u8]) -> Messages<'_> {
@@ -370,17 +786,89 @@ fn link(payload: &[u8]) -> Option<Link<'_>> {
             5 => link.link = u32_at(value, 0)?,
             10 => link.master = u32_at(value, 0)?,
             16 => link.operstate = *value.first()?,
+            // Only of a bridge port it is known what this holds.
+            12 if link.family == AF_BRIDGE => {
+                link.slave_kind = Cow::Borrowed("bridge");
+                link.slave_info = values(BRIDGE_PORT, value)?;
+            }
             18 => link_info(&mut link, value)?,
-            20 => link.alias = text(value),
+            22 => link.vfs = functions(value)?,
             23 => link.stats = Some(stats(value)?),
             // -1 is "has none".
             37 => link.link_netnsid = Some(i32_at(value, 0)?).filter(|id| *id >= 0),
             45 => link.new_netnsid = Some(i32_at(value, 0)?).filter(|id| *id >= 0),
+            43 => link.xdp = xdp(value)?,
             49 => link.new_index = u32_at(value, 0)?,
+            52 => link.altnames = alternative_names(value)?,
+            _ if kind < 64 && DETAIL_KINDS & (1 << kind) != 0 => {
+                decode(DETAILS, kind, value, &mut link.details);
+            }
             _ => {}
         }
     }
     Some(link)
+}
+
+fn alternative_names(bytes: &[u8]) -> Option<Vec<Cow<'_, str>>> {
+    let mut names = Vec::new();
+    for attribute in Attributes::new(bytes) {
+        let (kind, value) = attribute?;
+        if kind == 53 {
+            names.push(text(value));
+        }
+    }
+    Some(names)
+}
+
+fn xdp(bytes: &[u8]) -> Option<Section> {
+    let section = values(XDP, bytes)?;
+    // Without a program the kernel says so, by the number 0.
+    let none = ("Attached", Value::Name("none"));
+    Some(if section.contains(&none) {
+        Section::new()
+    } else {
+        section
+    })
+}
+
+/// IFLA_VFINFO_LIST, in the words of topology-probes.md §6.2.8. Each attribute of a function is a
+/// structure that begins with the number of the function.
+fn functions(bytes: &[u8]) -> Option<Vec<Section>> {
+    let mut found = Vec::new();
+    for function in Attributes::new(bytes) {
+        let mut section = Section::new();
+        for attribute in Attributes::new(function?.1) {
+            let (kind, value) = attribute?;
+            let mut number = |name, offset| -> Option<()> {
+                let shown = unless(0, u32_at(value, offset)?.into());
+                section.extend(shown.map(|shown| (name, shown)));
+                Some(())
+            };
+            match kind {
+                1 => {
+                    number("ID", 0)?;
+                    section.push(("MAC", Value::Text(mac(value.get(4..10)?))));
+                }
+                2 => {
+                    number("Vlan", 4)?;
+                    number("Qos", 8)?;
+                }
+                3 => number("TxRate", 4)?,
+                4 if on(u32_at(value, 4)?) => section.push(("Spoofchk", Value::On)),
+                5 => number("LinkState", 4)?,
+                9 if on(u32_at(value, 4)?) => section.push(("Trust", Value::On)),
+                _ => {}
+            }
+        }
+        section.retain(|(_, value)| *value != Value::Text(String::new()));
+        found.push(section);
+    }
+    Some(found)
+}
+
+/// Drivers that cannot tell leave all bits set.
+fn on(setting: u32) -> bool {
+    setting != 0 && setting != u32::MAX
 }
 
 fn link_info<'a>(link: &mut Link<'a>, bytes: &'a [u8]) -> Option<()> {
@@ -396,35 +884,111 @@ fn link_info<'a>(link: &mut Link<'a>, bytes: &'a [u8]) -> Option<()> {
         }
     }
     link.info = values(info_table(&link.kind), data)?;
+    if link.kind == "vxlan" && link.link == 0 {
+        // Other kinds tell it as IFLA_LINK.
+        for attribute in Attributes::new(data) {
+            let (kind, value) = attribute?;
+            if kind == 3 {
+                link.link = u32_at(value, 0)?;
+            }
+        }
+    }
     link.slave_info = values(slave_table(&link.slave_kind), slave_data)?;
     Some(())
 }
 
-fn values(table: Table, bytes: &[u8]) -> Option<Vec<(&'static str, Value)>> {
-    let mut out = Vec::new();
-    if table.is_empty() {
-        return Some(out);
-    }
-    for attribute in Attributes::new(bytes) {
-        let (kind, value) = attribute?;
-        let Some((_, name, format)) = table.iter().find(|entry| entry.0 == kind) else {
-            continue;
-        };
-        let value = match format {
-            Format::U8 => Value::Number(u32::from(*value.first()?)),
-            Format::U16 => Value::Number(u32::from(u16_at(value, 0)?)),
-            Format::U32 => Value::Number(u32_at(value, 0)?),
-            Format::Be16 => Value::Number(u32::from(u16::from_be(u16_at(value, 0)?))),
-            Format::Be32 => Value::Number(u32::from_be(u32_at(value, 0)?)),
-            Format::Bool => Value::Flag(*value.first()? != 0),
-            Format::Present => Value::Flag(true),
-            Format::Mac => Value::Text(mac(value)),
-            Format::Ip if value.iter().all(|byte| *byte == 0) => continue,
-            Format::Ip => Value::Text(ip(value)?),
-        };
-        out.push((*name, value));
+fn values(table: Table, bytes: &[u8]) -> Option<Section> {
+    let mut out = Section::new();
+    if !table.is_empty() {
+        for attribute in Attributes::new(bytes) {
+            let (kind, value) = attribute?;
+            decode(table, kind, value, &mut out);
+        }
     }
     Some(out)
+}
+
+/// Add an attribute of `table` to `out`, unless it says nothing. One that has another form than
+/// expected is left out: kernels differ, and the interface is there all the same.
+fn decode(table: Table, kind: u16, bytes: &[u8], out: &mut Section) {
+    if let Some((_, name, format)) = table.iter().find(|entry| entry.0 == kind) {
+        let name = match format {
+            Format::GroupOrRemote if !is_multicast(bytes) => "Remote",
+            _ => *name,
+        };
+        if let Some(Some(value)) = shown(format, bytes) {
+            out.push((name, value));
+        }
+    }
+}
+
+/// An attribute as it is shown, None inside when it is left out; None when it is malformed.
+fn shown(format: &Format, bytes: &[u8]) -> Option<Option<Value>> {
+    Some(match format {
+        Format::Number => Some(Value::Number(number(bytes)?)),
+        Format::NonZero => unless(0, number(bytes)?),
+        Format::Unless(usual) => unless(*usual, number(bytes)?),
+        Format::Be => Some(Value::Number(big_endian(bytes)?)),
+        Format::BeNonZero => unless(0, big_endian(bytes)?),
+        Format::First => Some(Value::Number(u32_at(bytes, 0)?.into())),
+        Format::Switch => (number(bytes)? != 0).then_some(Value::On),
+        Format::Present => Some(Value::On),
+        Format::Ip | Format::GroupOrRemote if is_zero(bytes) => None,
+        Format::Ip | Format::GroupOrRemote => Some(Value::Text(ip(bytes)?)),
+        Format::Ips => {
+            let mut found = Vec::new();
+            for attribute in Attributes::new(bytes) {
+                found.push(ip(attribute?.1)?);
+            }
+            (!found.is_empty()).then_some(Value::Texts(found))
+        }
+        Format::Mac | Format::Hex if is_zero(bytes) => None,
+        Format::Mac => Some(Value::Text(mac(bytes))),
+        Format::Hex => Some(Value::Text(hex(bytes))),
+        Format::Text => Some(Value::Text(text(bytes).into_owned())),
+        Format::BridgeId => {
+            let (priority, address) = bytes.split_at_checked(2)?;
+            Some(Value::Text(format!("{}.{}", hex(priority), hex(address))))
+        }
+        Format::Names(names) => {
+            let number = number(bytes)?;
+            let name = usize::try_from(number).ok().and_then(|at| names.get(at));
+            Some(name.map_or_else(|| unnamed(number), |name| Value::Name(name)))
+        }
+        Format::Coded(codes) => Some(coded(codes, number(bytes)?)),
+        Format::BeCoded(codes) => Some(coded(codes, big_endian(bytes)?)),
+        Format::Bits(names) => bits(names, number(bytes)?),
+        Format::BeBits(names) => bits(names, big_endian(bytes)?),
+        Format::FirstBits(names) => bits(names, u32_at(bytes, 0)?.into()),
+        Format::SecondBits(names) => bits(names, u32_at(bytes, 4)?.into()),
+        Format::Section(table) => {
+            let section = values(table, bytes)?;
+            (!section.is_empty()).then_some(Value::Section(section))
+        }
+    })
+}
+
+fn unless(usual: u64, number: u64) -> Option<Value> {
+    (number != usual).then_some(Value::Number(number))
+}
+
+fn coded(codes: &[(u64, &'static str)], number: u64) -> Value {
+    let code = codes.iter().find(|(code, _)| *code == number);
+    code.map_or_else(|| unnamed(number), |(_, name)| Value::Name(name))
+}
+
+/// A later kernel knows more words; that is no error.
+fn unnamed(number: u64) -> Value {
+    Value::Text(format!("UNKNOWN{number}"))
+}
+
+fn bits(names: &[(u64, &'static str)], number: u64) -> Option<Value> {
+    let found: Vec<_> = names
+        .iter()
+        .filter(|(bit, _)| number & bit != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    (!found.is_empty()).then_some(Value::Names(found))
 }
 
 fn address(payload: &[u8]) -> Option<Address> {
@@ -527,6 +1091,47 @@ fn i32_at(bytes: &[u8], offset: usize) -> Option<i32> {
     ))
 }
 
+/// A number of any usual size.
+fn number(bytes: &[u8]) -> Option<u64> {
+    Some(match bytes.len() {
+        1 => (*bytes.first()?).into(),
+        2 => u16_at(bytes, 0)?.into(),
+        4 => u32_at(bytes, 0)?.into(),
+        8 => u64::from_ne_bytes(bytes.try_into().ok()?),
+        _ => return None,
+    })
+}
+
+fn big_endian(bytes: &[u8]) -> Option<u64> {
+    (bytes.len() <= 8).then(|| {
+        bytes
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    })
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+fn is_multicast(address: &[u8]) -> bool {
+    let first = address.first().copied().unwrap_or_default();
+    if address.len() == 4 {
+        (224..240).contains(&first)
+    } else {
+        first == 0xff
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
 /// A string as the kernel sends it: up to the first NUL.
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     let end = bytes
@@ -537,7 +1142,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 fn mac(bytes: &[u8]) -> String {
-    if bytes.iter().all(|byte| *byte == 0) {
+    if is_zero(bytes) {
         return String::new();
     }
     let mut out = String::with_capacity(bytes.len() * 3);
@@ -632,10 +1237,10 @@ mod tests {
         assert_eq!(
             link.info,
             [
-                ("vni", Value::Number(42)),
-                ("group", Value::Text("239.1.1.1".into())),
-                ("local", Value::Text("10.0.0.1".into())),
-                ("port", Value::Number(4789)),
+                ("VNI", Value::Number(42)),
+                ("Group", Value::Text("239.1.1.1".into())),
+                ("Local", Value::Text("10.0.0.1".into())),
+                ("Port", Value::Number(4789)),
             ]
         );
     }
@@ -681,6 +1286,36 @@ mod tests {
         assert_eq!(messages(&datagram).count(), 1);
     }
 
+    const KINDS: &[&str] = &[
+        "vlan", "vxlan", "geneve", "bareudp", "gre", "ipip", "vti", "xfrm", "gtp", "macvlan",
+        "ipvlan", "macsec", "vrf", "bond", "bridge", "tun", "can", "ipoib", "hsr", "rmnet",
+        "netkit", "none",
+    ];
+
+    #[test]
+    fn a_vxlan_tells_the_interface_below_in_a_way_of_its_own() {
+        let info = [
+            attribute(1, b"vxlan\0"),
+            attribute(2, &attribute(3, &9u32.to_ne_bytes())),
+        ];
+        let datagram = message(16, 1, &link_payload(5, &[attribute(18, &info.concat())]));
+        assert_eq!(only_link(&datagram).link, 9);
+    }
+
+    #[test]
+    fn an_interface_without_an_xdp_program_says_nothing_of_it() {
+        let none = attribute(43, &attribute(2, &[0]));
+        let datagram = message(16, 1, &link_payload(5, &[none]));
+        assert_eq!(only_link(&datagram).xdp, []);
+        let some = [attribute(2, &[2]), attribute(4, &7u32.to_ne_bytes())].concat();
+        let datagram = message(16, 1, &link_payload(5, &[attribute(43, &some)]));
+        let expected = [
+            ("Attached", Value::Name("generic")),
+            ("ProgID", Value::Number(7)),
+        ];
+        assert_eq!(only_link(&datagram).xdp, expected);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_decoded_without_panic(data in proptest::collection::vec(any::<u8>(), 0..600)) {
@@ -700,6 +1335,34 @@ mod tests {
             let mut datagram = message(kind, 1, &link_payload(1, &attributes));
             datagram[6..8].copy_from_slice(&flags.to_ne_bytes());
             prop_assert_eq!(messages(&datagram).count(), 1);
+        }
+
+        #[test]
+        fn any_attributes_of_any_kind_of_interface_are_decoded_without_panic(
+            kind in proptest::sample::select(KINDS),
+            family in prop_oneof![Just(0u8), Just(AF_BRIDGE)],
+            values in proptest::collection::vec(
+                (0u16..60, proptest::collection::vec(any::<u8>(), 0..24)), 0..40),
+        ) {
+            let values: Vec<_> =
+                values.iter().map(|(kind, value)| attribute(*kind, value)).collect();
+            let name = [kind.as_bytes(), b"\0"].concat();
+            let info = [
+                attribute(1, &name),
+                attribute(2, &values.concat()),
+                attribute(4, &name),
+                attribute(5, &values.concat()),
+            ];
+            let attributes = [
+                attribute(18, &info.concat()),
+                attribute(12, &values.concat()),
+                attribute(22, &attribute(1, &values.concat())),
+                attribute(43, &values.concat()),
+                attribute(52, &values.concat()),
+            ];
+            let mut payload = link_payload(1, &attributes);
+            payload[0] = family;
+            prop_assert_eq!(messages(&message(16, 1, &payload)).count(), 1);
         }
 
         #[test]

@@ -2,7 +2,7 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyString};
 use skydive_core::netlink::{messages, Address, Body, Link, Message, Value, STATS};
 
 /// Decode the messages of one rtnetlink datagram; see the stub.
@@ -79,31 +79,56 @@ fn set_link(out: &Bound<'_, PyDict>, link: &Link<'_>) -> PyResult<()> {
     out.set_item(intern!(py, "new_netnsid"), link.new_netnsid)?;
     out.set_item(intern!(py, "new_index"), link.new_index)?;
     out.set_item(intern!(py, "operstate"), link.operstate)?;
-    out.set_item(intern!(py, "alias"), link.alias.as_ref())?;
     let stats = PyDict::new(py);
     for (name, value) in STATS.iter().zip(link.stats.iter().flatten()) {
         if *value != 0 {
-            stats.set_item(*name, *value)?;
+            stats.set_item(PyString::intern(py, name), *value)?;
         }
     }
     out.set_item(intern!(py, "stats"), stats)?;
-    out.set_item(intern!(py, "info"), values_dict(py, &link.info)?)?;
-    out.set_item(
-        intern!(py, "slave_info"),
-        values_dict(py, &link.slave_info)?,
-    )
+    for (key, section) in [
+        (intern!(py, "info"), &link.info),
+        (intern!(py, "slave_info"), &link.slave_info),
+        (intern!(py, "details"), &link.details),
+        (intern!(py, "xdp"), &link.xdp),
+    ] {
+        if !section.is_empty() {
+            out.set_item(key, section_dict(py, section)?)?;
+        }
+    }
+    if !link.altnames.is_empty() {
+        let names = link.altnames.iter().map(AsRef::as_ref);
+        out.set_item(intern!(py, "altnames"), names.collect::<Vec<&str>>())?;
+    }
+    if !link.vfs.is_empty() {
+        let functions = PyList::empty(py);
+        for function in &link.vfs {
+            functions.append(section_dict(py, function)?)?;
+        }
+        out.set_item(intern!(py, "vfs"), functions)?;
+    }
+    Ok(())
 }
 
-fn values_dict<'py>(
+/// Names are interned: the same few stay with every interface of the graph.
+fn section_dict<'py>(
     py: Python<'py>,
-    values: &[(&'static str, Value)],
+    section: &[(&'static str, Value)],
 ) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
-    for (name, value) in values {
+    for (name, value) in section {
+        let name = PyString::intern(py, name);
         match value {
-            Value::Number(number) => out.set_item(*name, *number)?,
-            Value::Flag(flag) => out.set_item(*name, *flag)?,
-            Value::Text(text) => out.set_item(*name, text.as_str())?,
+            Value::Number(number) => out.set_item(name, *number)?,
+            Value::On => out.set_item(name, true)?,
+            Value::Name(word) => out.set_item(name, PyString::intern(py, word))?,
+            Value::Text(text) => out.set_item(name, text.as_str())?,
+            Value::Names(words) => {
+                let words = words.iter().map(|word| PyString::intern(py, word));
+                out.set_item(name, words.collect::<Vec<_>>())?;
+            }
+            Value::Texts(texts) => out.set_item(name, texts)?,
+            Value::Section(section) => out.set_item(name, section_dict(py, section)?)?,
         }
     }
     Ok(out)

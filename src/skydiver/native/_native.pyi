@@ -128,11 +128,14 @@ def decode_netlink(data: bytes) -> list[dict[str, Any]]:
     - link: ``family``, ``index``, ``name``, ``arphrd``, ``link_flags``, ``mtu`` (0 = not told),
       ``mac`` ("" when absent or all zero), ``kind_name`` (IFLA_INFO_KIND or ""), ``slave_kind``,
       ``master`` and ``link`` (IFLA_LINK; both 0 = none), ``link_netnsid`` (None when absent or not
-      assigned), ``operstate`` (number), ``alias``, ``stats`` (rtnl_link_stats64 as a dict with the
-      names of topology-probes.md §5.1, zero members left out), ``info`` and ``slave_info``
-      (attributes of the kind that are decoded: ``vlan_id``, ``vni``, …); a dellink also has
+      assigned), ``operstate`` (number), ``stats`` (rtnl_link_stats64 as a dict with the names of
+      topology-probes.md §5.1, zero members left out); only when there is something to tell, with
+      the names and words of docs/probes/netlink.md: ``info`` and ``slave_info`` (attributes of the
+      kind, and of the port of a bridge, bond or VRF), ``details`` (of any interface), ``altnames``
+      (a list), ``xdp``, ``vfs`` (a list, in dumps that asked for it); a dellink also has
       ``new_netnsid`` (None) and ``new_index`` (0), which say that it moved, and
-      ``bridge_port_del`` (it is of family AF_BRIDGE: the link left a bridge, and lives);
+      ``bridge_port_del`` (it is of family AF_BRIDGE: the link left a bridge, and lives); a link of
+      family AF_BRIDGE has the ``slave_info`` of a bridge port and little else;
     - addr: ``family``, ``index``, ``address``, ``local`` ("" when absent), ``prefix_len``;
     - nsid: ``nsid`` (None when absent);
     - error: ``errno`` (positive; 0 = acknowledged) and ``message`` (the kernel's words or "");

@@ -61,6 +61,9 @@ class Relation(StrEnum):
     VLAYER2 = "vlayer2"
     VF = "vf"
     """Physical to virtual function."""
+    UNDERLAY = "underlay"
+    """Packets of the child, a tunnel, leave by the parent. Not ``layer2``: the two carry
+    different frames, and a search of paths must not take them for one network."""
     MIRRORING = "mirroring"
     CONNECTED = "connected"
     MULTIPATH = "multipath"

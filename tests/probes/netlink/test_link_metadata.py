@@ -22,8 +22,6 @@ MESSAGE: dict[str, Any] = {
     "link_netnsid": None,
     "operstate": 6,
     "stats": {},
-    "info": {},
-    "slave_info": {},
 }
 
 
@@ -81,32 +79,54 @@ def test_a_veth_tells_its_peer() -> None:
 
 def test_a_vlan_tells_its_number_and_what_it_sits_on() -> None:
     """The edge needs the one, users the other."""
-    found = metadata(kind_name="vlan", link=4, info={"vlan_id": 7, "protocol": 0x8100})
-    assert (found["Vlan"], found["ParentIndex"]) == (7, 4)
+    found = metadata(kind_name="vlan", link=4, info={"Vlan": 7, "VlanProtocol": "802.1Q"})
+    assert (found["Vlan"], found["VlanProtocol"], found["ParentIndex"]) == (7, "802.1Q", 4)
     assert "PeerIfIndex" not in found
 
 
 def test_a_bond_and_its_member() -> None:
-    """Names, not the kernel's numbers."""
-    assert metadata(kind_name="bond", info={"mode": 4})["BondMode"] == "802.3ad"
-    assert metadata(
-        slave_kind="bond",
-        master=3,
-        slave_info={
-            "state": 1,
-            "mii_status": 0,
-            "link_failure_count": 2,
-            "permanent_mac": "02:00:00:00:00:09",
-            "queue_id": 0,
-        },
-    )["BondSlave"] == {
-        "Type": "bond",
-        "State": "BACKUP",
-        "MiiStatus": "UP",
-        "LinkFailureCount": 2,
-        "QueueId": 0,
-        "PermMAC": "02:00:00:00:00:09",
-    }
+    """The mode and the member are where clients know them, the rest is with the bond."""
+    bond = metadata(kind_name="bond", info={"Mode": "802.3ad", "LacpRate": "fast"})
+    assert (bond["BondMode"], bond["Bond"]) == ("802.3ad", {"LacpRate": "fast"})
+    state = {"State": "BACKUP", "MiiStatus": "UP", "LinkFailureCount": 2}
+    member = metadata(slave_kind="bond", master=3, slave_info=state)
+    assert member["BondSlave"] == {"Type": "bond", **state}
+
+
+@pytest.mark.parametrize(
+    ("kind", "section"),
+    [
+        *(("vxlan", "Vxlan"), ("geneve", "Geneve"), ("gretap", "Tunnel"), ("sit", "Tunnel")),
+        *(("bridge", "Bridge"), ("macvtap", "Macvlan"), ("tun", "Tun"), ("vrf", "Vrf")),
+    ],
+)
+def test_attributes_of_a_kind_have_a_place_of_their_own(kind: str, section: str) -> None:
+    """`Local` of a tunnel is not to be taken for an address of the interface."""
+    assert metadata(kind_name=kind, info={"Some": 1})[section] == {"Some": 1}
+    assert section not in metadata(kind_name=kind)
+
+
+def test_attributes_of_a_port_are_told_apart_from_its_own() -> None:
+    """A VXLAN in a bridge has both."""
+    found = metadata(
+        kind_name="vxlan", info={"VNI": 5}, slave_kind="bridge", slave_info={"Cost": 100}
+    )
+    assert (found["Vxlan"], found["BridgePort"]) == ({"VNI": 5}, {"Cost": 100})
+    assert metadata(slave_kind="vrf", slave_info={"Table": 9})["VrfPort"] == {"Table": 9}
+
+
+def test_attributes_of_any_interface() -> None:
+    """They need no place of their own; the burnt-in address is told if it is not in use."""
+    own = "02:00:00:00:00:01"
+    found = metadata(
+        details={"Alias": "uplink", "PermMAC": own},
+        altnames=["enp1s0"],
+        xdp={"Attached": "driver", "ProgID": 7},
+    )
+    assert (found["Alias"], found["AltNames"]) == ("uplink", ["enp1s0"])
+    assert found["XDP"] == {"Attached": "driver", "ProgID": 7}
+    assert "PermMAC" not in found
+    assert metadata(details={"PermMAC": own[:-1] + "2"})["PermMAC"] == own[:-1] + "2"
 
 
 @pytest.mark.parametrize(

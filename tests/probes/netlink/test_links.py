@@ -75,13 +75,13 @@ class Watched:
         node = self.graph.node(link_node_id("h1", INODES[nsid], index))
         return {} if node is None else dict(node.metadata)
 
-    def edges(self) -> set[tuple[str, str, str]]:
-        """Layer-2 edges, by names."""
+    def edges(self, relation: str = "layer2") -> set[tuple[str, str, str]]:
+        """Edges of a relation, by names."""
         self.table.state()
         return {
             (self.name(edge.parent), self.name(edge.child), edge.metadata.get("Type", ""))
             for edge in self.graph.edges()
-            if edge.metadata["RelationType"] == "layer2"
+            if edge.metadata["RelationType"] == relation
         }
 
     def owner(self, nsid: int, index: int) -> str:
@@ -206,6 +206,82 @@ def test_a_veth_in_one_namespace(watched: Watched) -> None:
     """One edge, from the larger index to the smaller, as clients know it."""
     watched.tell(HOST, veth(2, "a", 3), veth(3, "b", 2))
     assert watched.edges() == {("b", "a", "veth")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "relation"),
+    [
+        *(("vlan", "layer2"), ("macvlan", "layer2"), ("ipvlan", "layer2"), ("macsec", "layer2")),
+        *(("vxlan", "underlay"), ("gre", "underlay"), ("erspan", "underlay")),
+    ],
+)
+def test_what_sits_on_another_interface_is_linked_with_it(
+    watched: Watched, kind: str, relation: str
+) -> None:
+    """Also between namespaces, whichever comes first. A tunnel is no part of the network that its
+    packets cross: searches of layer-2 paths must not take it for one."""
+    watched.tell(HOST, link(5, "above", kind_name=kind, link=2))
+    watched.tell(HOST, link(2, "below"))
+    assert watched.edges(relation) == {("below", "above", kind)}
+    watched.dump(3, link(5, "moved", kind_name=kind, link=2, link_netnsid=OWN), numbering={0: OWN})
+    watched.tell(HOST, gone(5))
+    assert watched.edges(relation) == {("below", "moved", kind)}
+    assert watched.metadata(3, 5)["LinkNetNsID"] == 0
+    watched.tell(HOST, gone(2))
+    assert watched.edges(relation) == set()
+
+
+def test_a_tunnel_that_moved_tells_the_namespace_of_its_packets_and_no_interface(
+    watched: Watched,
+) -> None:
+    """There is no interface of index 0."""
+    watched.dump(3, link(5, "vx", kind_name="vxlan", link_netnsid=OWN), numbering={0: OWN})
+    assert watched.edges("underlay") == set()
+    assert watched.metadata(3, 5)["LinkNetNsID"] == 0
+
+
+@pytest.mark.parametrize("kind", ["veth", "vxcan", "netkit"])
+def test_all_kinds_of_pairs_are_pairs(watched: Watched, kind: str) -> None:
+    """What enters one end leaves the other."""
+    one, other = link(2, "a", kind_name=kind, link=3), link(3, "b", kind_name=kind, link=2)
+    watched.tell(HOST, one, other)
+    assert watched.edges() == {("b", "a", kind)}
+    assert watched.metadata(HOST, 2)["PeerIfIndex"] == 3
+
+
+def test_the_ports_of_an_hsr_ring_do_not_tell_that_they_are(watched: Watched) -> None:
+    """They have no master; the ring names them."""
+    watched.tell(HOST, link(1, "a"), link(2, "b"))
+    ring = link(3, "hsr0", kind_name="hsr", info={"Slave1Index": 1, "Slave2Index": 2})
+    watched.tell(HOST, ring)
+    assert watched.edges() == {("hsr0", "a", "hsr"), ("hsr0", "b", "hsr")}
+    watched.tell(HOST, link(3, "hsr0", kind_name="hsr", info={"Slave1Index": 1}))
+    assert watched.edges() == {("hsr0", "a", "hsr")}
+
+
+def test_how_a_bridge_treats_a_port_follows_its_own_messages(watched: Watched) -> None:
+    """Such changes are announced in no other way; those of another bridge are too late."""
+    port = {"master": 1, "slave_kind": "bridge"}
+    watched.tell(HOST, link(1, "br0", kind_name="bridge"), link(4, "br1", kind_name="bridge"))
+    watched.tell(HOST, link(2, "eth0", **port, slave_info={"State": "disabled"}))
+    assert watched.metadata(HOST, 2)["BridgePort"] == {"State": "disabled"}
+    late = link(2, "eth0", family=7, mtu=0, master=4, slave_info={"State": "blocking"})
+    watched.tell(HOST, late)
+    assert watched.metadata(HOST, 2)["BridgePort"] == {"State": "disabled"}
+    watched.tell(HOST, {**late, "master": 1, "slave_info": {"State": "forwarding"}})
+    assert watched.metadata(HOST, 2)["BridgePort"] == {"State": "forwarding"}
+    assert watched.metadata(HOST, 2)["MTU"] == 1500
+
+
+def test_what_changed_without_an_event_is_seen_when_counters_are_read(watched: Watched) -> None:
+    """The root of a spanning tree, for one. The dump that follows keeps the order with events."""
+    watched.tell(HOST, link(2, "br0", kind_name="bridge", info={"RootID": "8000.1"}))
+    same = link(2, "br0", kind_name="bridge", info={"RootID": "8000.1"})
+    watched.table.sample(watched.spaces[HOST], same, now_ms=2_000, before_ms=1_000)
+    assert watched.table.wanted() == set()
+    other = {**same, "info": {"RootID": "1000.1"}}
+    watched.table.sample(watched.spaces[HOST], other, now_ms=3_000, before_ms=2_000)
+    assert watched.table.wanted() == {HOST}
 
 
 def test_a_veth_across_namespaces_is_found_by_namespace_and_index(watched: Watched) -> None:

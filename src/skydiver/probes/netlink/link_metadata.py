@@ -97,24 +97,53 @@ _DRIVERS = MappingProxyType(
     }
 )
 
-_BOND_MODES = (
-    "balance-rr",
-    "active-backup",
-    "balance-xor",
-    "broadcast",
-    "802.3ad",
-    "balance-tlb",
-    "balance-alb",
+# Where the attributes of a kind go; those of kinds without an entry are not decoded.
+_SECTIONS = MappingProxyType(
+    {
+        "bareudp": "Tunnel",
+        "bond": "Bond",
+        "bridge": "Bridge",
+        "can": "Can",
+        "erspan": "Tunnel",
+        "geneve": "Geneve",
+        "gre": "Tunnel",
+        "gretap": "Tunnel",
+        "gtp": "Tunnel",
+        "hsr": "Hsr",
+        "ip6erspan": "Tunnel",
+        "ip6gre": "Tunnel",
+        "ip6gretap": "Tunnel",
+        "ip6tnl": "Tunnel",
+        "ipip": "Tunnel",
+        "ipoib": "Ipoib",
+        "ipvlan": "Ipvlan",
+        "ipvtap": "Ipvlan",
+        "macsec": "Macsec",
+        "macvlan": "Macvlan",
+        "macvtap": "Macvlan",
+        "netkit": "Netkit",
+        "rmnet": "Rmnet",
+        "sit": "Tunnel",
+        "tun": "Tun",
+        "vrf": "Vrf",
+        "vti": "Tunnel",
+        "vti6": "Tunnel",
+        "vxlan": "Vxlan",
+        "xfrm": "Xfrm",
+    }
 )
-_BOND_STATES = ("ACTIVE", "BACKUP")
-_MII_STATES = ("UP", "GOING_DOWN", "DOWN", "GOING_BACK")
-_BOND_MEMBER = (
-    ("link_failure_count", "LinkFailureCount"),
-    ("queue_id", "QueueId"),
-    ("aggregator_id", "AggregatorId"),
-    ("actor_port_state", "AdActorOperPortState"),
-    ("partner_port_state", "AdPartnerOperPortState"),
+_PORT_SECTIONS = MappingProxyType({"bridge": "BridgePort", "vrf": "VrfPort"})
+
+PAIRS = frozenset({"veth", "vxcan", "netkit"})
+"""Kinds of which two are made at once, each the other's peer: what enters one leaves the other."""
+
+TUNNELS = frozenset(
+    {
+        *("vxlan", "geneve", "bareudp", "gtp", "xfrm", "vti", "vti6", "ipip", "sit", "ip6tnl"),
+        *("gre", "gretap", "ip6gre", "ip6gretap", "erspan", "ip6erspan"),
+    }
 )
+"""Kinds that put what they send into packets, which leave by the interface below."""
 
 LOOPBACK = 772
 """ARPHRD_LOOPBACK"""
@@ -141,15 +170,16 @@ def link_metadata(link: Mapping[str, Any], *, driver: str) -> dict[str, Any]:
             metadata[key] = link[name]
     if link["link"]:
         metadata["ParentIndex"] = link["link"]
-        if kind == "veth":
+        if kind in PAIRS:
             metadata["PeerIfIndex"] = link["link"]
-    info = link["info"]
-    if kind == "vlan" and "vlan_id" in info:
-        metadata["Vlan"] = info["vlan_id"]
-    if kind == "bond" and "mode" in info:
-        metadata["BondMode"] = _named(_BOND_MODES, info["mode"])
-    if link["slave_kind"] == "bond":
-        metadata["BondSlave"] = _bond_member(link["slave_info"])
+    for key, name in (("AltNames", "altnames"), ("XDP", "xdp")):
+        if name in link:
+            metadata[key] = link[name]
+    metadata.update(link.get("details", ()))
+    if metadata.get("PermMAC") == link["mac"]:
+        del metadata["PermMAC"]
+    metadata.update(_of_kind(kind, link.get("info")))
+    metadata.update(_of_port(link["slave_kind"], link.get("slave_info")))
     return metadata
 
 
@@ -170,18 +200,23 @@ def address_text(address: Mapping[str, Any]) -> str:
     return f"{address['local'] or address['address']}/{address['prefix_len']}"
 
 
-def _bond_member(info: Mapping[str, Any]) -> dict[str, Any]:
-    member: dict[str, Any] = {"Type": "bond"}
-    if "state" in info:
-        member["State"] = _named(_BOND_STATES, info["state"])
-    if "mii_status" in info:
-        member["MiiStatus"] = _named(_MII_STATES, info["mii_status"])
-    for name, key in _BOND_MEMBER:
-        if name in info:
-            member[key] = info[name]
-    if info.get("permanent_mac"):
-        member["PermMAC"] = info["permanent_mac"]
-    return member
+def _of_kind(kind: str, info: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The attributes that only interfaces of this kind have."""
+    if not info:
+        return {}
+    if kind == "vlan":
+        return info  # clients know these as keys of the interface
+    if kind == "bond" and "Mode" in info:
+        section = dict(info)
+        return {"BondMode": section.pop("Mode"), "Bond": section}
+    return {_SECTIONS[kind]: info}
+
+
+def _of_port(master_kind: str, info: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The attributes that an interface has because of its master."""
+    if master_kind == "bond":
+        return {"BondSlave": {"Type": "bond", **(info or {})}}
+    return {_PORT_SECTIONS[master_kind]: info} if info else {}
 
 
 def _named(names: tuple[str, ...], number: int) -> str:

@@ -19,7 +19,13 @@ from typing import Any, TypeAlias
 
 from skydiver.base.ids import NodeID
 from skydiver.graph import EdgeSpec, NodeSpec, Op, OpKind, Writer
-from skydiver.probes.netlink.link_metadata import LOOPBACK, address_text, link_metadata
+from skydiver.probes.netlink.link_metadata import (
+    LOOPBACK,
+    PAIRS,
+    TUNNELS,
+    address_text,
+    link_metadata,
+)
 from skydiver.topology import Relation, link_node_id
 
 HOST = -1
@@ -28,9 +34,11 @@ HOST = -1
 LinkKey: TypeAlias = tuple[int, int]
 """Number of the namespace on the host, and interface index in it."""
 
-_AF_INET = 2
+_AF_INET, _AF_BRIDGE = 2, 7
 _OVS = "openvswitch"
 _STATED_AT_ONCE = 16
+_SETTINGS = ("info", "slave_info", "details", "xdp", "altnames")
+"""Parts of a message that some changes of the kernel are not announced for."""
 
 
 class Space:
@@ -189,6 +197,8 @@ class LinkTable:
     def event(self, space: Space, message: Mapping[str, Any], *, at_ms: int) -> None:
         """Take in one message of the event socket."""
         match message["kind"]:
+            case "newlink" if message["family"] == _AF_BRIDGE:
+                self._set_port(space, message)
             case "newlink":
                 self.set_link(space, message, at_ms=at_ms)
             case "dellink" if not message["family"]:
@@ -224,6 +234,14 @@ class LinkTable:
             link.message = message
         self._changed[link.key] = None
         self._connect(space, link, dumped=dumped)
+
+    def _set_port(self, space: Space, message: Mapping[str, Any]) -> None:
+        """Take in how a bridge treats one of its ports, which is announced in this way only."""
+        link = space.links.get(message["index"])
+        info = message.get("slave_info")
+        if link is not None and info and link.message["master"] == message["master"]:
+            link.message = {**link.message, "slave_info": info}
+            self._changed[link.key] = None
 
     def _set_address(self, space: Space, message: Mapping[str, Any], *, present: bool) -> None:
         link = space.links.get(message["index"])
@@ -287,7 +305,7 @@ class LinkTable:
     def _connect(self, space: Space, link: Link, *, dumped: bool) -> None:
         """Work out what IFLA_LINK leads to."""
         target = self._target(space, link.message, dumped=dumped)
-        if link.message["kind_name"] == "veth":
+        if link.message["kind_name"] in PAIRS:
             if target is None:
                 return
             if dumped or self._is_plausible(link, target):
@@ -295,7 +313,8 @@ class LinkTable:
             else:
                 self._orphans[link.key] = None
             return
-        self._rest_on(link, target)
+        # A tunnel that moved tells the namespace of its packets, and no interface.
+        self._rest_on(link, target if target is not None and target[1] else None)
         if target is not None:
             self._lead(link, target[0])
         elif link.message["link_netnsid"] is None:
@@ -324,7 +343,7 @@ class LinkTable:
         if link.message["link_netnsid"] is not None or other is None:
             return True
         claim = other.message
-        if claim["kind_name"] != "veth":
+        if claim["kind_name"] != link.message["kind_name"]:
             return False
         # The first end of a new pair is told before it has a peer.
         return claim["link"] == 0 or (
@@ -414,6 +433,10 @@ class LinkTable:
         """Take in the counters of an interface; `before_ms`: when the last sample was taken."""
         link = space.links.get(message["index"])
         counters = message.get("stats")
+        if link is not None and any(
+            message.get(name) != link.message.get(name) for name in _SETTINGS
+        ):
+            self._wanted[space.nsid] = None
         if link is None or not counters:
             return
         increase = {}
@@ -482,7 +505,7 @@ class LinkTable:
         if link.ipv6:
             metadata["IPV6"] = list(link.ipv6)
         peer = self._peers.get(link.key)
-        if peer is not None and link.message["kind_name"] == "veth":
+        if peer is not None and link.message["kind_name"] in PAIRS:
             # Not of the message: it is old if the other end moved since.
             metadata["ParentIndex"] = metadata["PeerIfIndex"] = peer[1]
         if link.elsewhere is not None:
@@ -514,15 +537,24 @@ class LinkTable:
             # Ports of Open vSwitch hang below bridges that its own probe knows.
             master = link_node_id(self._host_id, space.inode, message["master"])
             yield _edge(master, link.node_id, Relation.LAYER2)
-        if message["kind_name"] == "veth":
+        kind = message["kind_name"]
+        if kind in PAIRS:
             peer = self._node_of(self._peers.get(link.key))
             own_order = (link.key[1], link.node_id)
             if peer is not None and own_order < (self._peers[link.key][1], peer):
-                yield _edge(peer, link.node_id, Relation.LAYER2, "veth")
-        elif message["kind_name"] == "vlan":
+                yield _edge(peer, link.node_id, Relation.LAYER2, kind)
+        elif kind:
             underlying = self._node_of(link.underlying)
             if underlying is not None:
-                yield _edge(underlying, link.node_id, Relation.LAYER2, "vlan")
+                relation = Relation.UNDERLAY if kind in TUNNELS else Relation.LAYER2
+                yield _edge(underlying, link.node_id, relation, kind)
+        if kind == "hsr":
+            # Its ports do not tell that they are.
+            for name in ("Slave1Index", "Slave2Index"):
+                index = message.get("info", {}).get(name)
+                if index:
+                    port = link_node_id(self._host_id, space.inode, index)
+                    yield _edge(link.node_id, port, Relation.LAYER2, kind)
 
     def _node_of(self, key: LinkKey | None) -> NodeID | None:
         space = None if key is None else self._spaces.get(key[0])
