@@ -23,6 +23,7 @@ BENCHMARKS = (
     "startup",
     "netlink_latency",
     "storms",
+    "taps",
     "graph_http",
     "publisher",
 )

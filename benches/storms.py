@@ -85,10 +85,8 @@ def idle() -> Iterator[Figure]:
                 before = cpu_seconds(agent)
                 time.sleep(IDLE_S)
                 cpu.append((cpu_seconds(agent) - before) / IDLE_S * 100)
-            memory = [sum(rss_bytes(pid) for pid in agent) / 1e6]
     load = f"{IDLE_NAMESPACES} namespaces with a veth each, agent and broker, {IDLE_S} s five times"
     yield Figure("N4", "idle cost of the agent with 500 namespaces", "%", cpu, 2, load=load)
-    yield Figure("N4", "its memory", "MB", memory, 110, load=load)
 
 
 def many_links() -> Iterator[Figure]:
