@@ -114,6 +114,24 @@ def test_an_address_that_is_none_is_refused(text: str) -> None:
         load(overrides={"analyzer.listen": text})
 
 
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("[a, b:1]", "a:8082 b:1"),
+        ("10.0.0.1", "10.0.0.1:8082"),
+        ("a.example b-1:2", "a.example:8082 b-1:2"),
+        ("'8083'", "localhost:8083"),
+        ("['[::1]:5']", "[::1]:5"),
+    ],
+)
+def test_analyzers_are_hosts_with_or_without_a_port(
+    tmp_path: Path, text: str, addresses: str
+) -> None:
+    """Nearly all analyzers are at the usual port."""
+    settings, _ = load(f"analyzers: {text}\n", folder=tmp_path)
+    assert [str(address) for address in settings.analyzers] == addresses.split()
+
+
 def test_only_addresses_of_this_machine_count_as_loopback() -> None:
     """Listening elsewhere without authentication is refused by this."""
     assert Address("127.0.0.53", 1).loopback
@@ -150,8 +168,14 @@ def test_keys_do_not_mind_case_nor_dots(tmp_path: Path) -> None:
          "{file}, line 1: flow.max_entries: expected a whole number from 1, got a list"),
         ("flow: 3\n", "{file}, line 1, column 7: expected keys and values in section flow"),
         ("- a\n", "{file}, line 1, column 1: expected keys and values in the file"),
-        ("a: [1\nb: 2\n", "{file}, line 2, column 2: did not find expected ',' or ']'"),
-        ("\thost_id: x", "{file}, line 1, column 1: found character that cannot start any token"),
+        ("a: [1\nb: 2\n", "{file}, line 2, column 2: not YAML: did not find expected ',' or ']' "
+         "(while parsing a flow sequence from line 1 on)"),
+        ("\thost_id: x", "{file}, line 1, column 1: not YAML: a tab, or another character that "
+         "needs quotes; expected spaces or a quoted text"),
+        ("host_id: a: b", "{file}, line 1, column 11: not YAML: a key where none can be; expected a "
+         "value, in quotes when it holds ': '"),
+        ("a: 1\n---\nb: 2\n", "{file}, line 2, column 1: not YAML: a second document; "
+         "expected one in a file (expected a single document in the stream from line 1 on)"),
         ("host_id: a\nHost_ID: b\n", "{file}, line 2, column 1: Host_ID is given twice"),
         ("flow: {update: 1}\nflow.update: 2\n", "{file}, line 2: flow.update is given twice"),
         ("agent:\n  metadata: [1]\n",
@@ -166,8 +190,16 @@ def test_keys_do_not_mind_case_nor_dots(tmp_path: Path) -> None:
         ("host_id: \"a\\x07b\"\n",
          "host_id: expected 1 to 255 printable characters, got 'a\\x07b'"),
         ("a: !!python/object:os.system x\n",
-         "{file}, line 1, column 4: could not determine a constructor for the tag "
+         "{file}, line 1, column 4: not YAML: could not determine a constructor for the tag "
          "'tag:yaml.org,2002:python/object:os.system'"),
+        ("analyzers: 5\n", "{file}, line 1: analyzers: expected host:port or a list of those, "
+         "got 5 without a host"),
+        ("analyzers: [a:1, true]\n", "{file}, line 1: analyzers: expected host:port or a list of "
+         "those, got true without a host"),
+        ("analyzers: {a: 1}\n",
+         "{file}, line 1: analyzers: expected host:port or a list of those, got a section"),
+        ("analyzers: http://a:1\n",
+         "{file}, line 1: analyzers: expected host:port, got 'http://a:1'"),
         ("a: &a\n  b: *a\n",
          "{file}, line 1, column 4: more than 50000 values or 64 levels, aliases counted"),
         ("[" * 100_000, "{file}, line 1, column 65: nested more than 64 levels deep"),
@@ -180,6 +212,29 @@ def test_a_wrong_file_gives_one_line_with_the_place(
     with pytest.raises(ConfigError) as raised:
         load(text, folder=tmp_path)
     assert str(raised.value) == message.format(file=tmp_path / "skydive.yml")
+
+
+def test_all_unknown_keys_of_all_files_are_named(tmp_path: Path) -> None:
+    """Else a person starts the program once for each of them."""
+    first, second = tmp_path / "first.yml", tmp_path / "second.yml"
+    first.write_text("analyzer:\n  lissten: :1\nzzqqxxyy: {a: 1, b: 2}\n")
+    second.write_text("host_id: x\nflow.updat: 5\n")
+    with pytest.raises(ConfigError) as raised:
+        load_settings([first, second], environ={})
+    assert str(raised.value).splitlines() == [
+        f"{first}, line 2: unknown key analyzer.lissten; the nearest known key is analyzer.listen",
+        f"{first}, line 3: unknown key zzqqxxyy",
+        f"{second}, line 2: unknown key flow.updat; the nearest known key is flow.update",
+    ]
+
+
+def test_a_file_of_something_else_does_not_flood_the_terminal(tmp_path: Path) -> None:
+    """Somebody's inventory, given by mistake."""
+    with pytest.raises(ConfigError) as raised:
+        load("".join(f"key{n}: {n}\n" for n in range(1_000)), folder=tmp_path)
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "and 980 more unknown keys"
 
 
 def test_a_file_that_is_not_text_or_not_there_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ The fields below are the keys: ``settings.agent.topology.netns.run_path`` is wha
 
 Highest first: an option given on the command line, the environment, the files in reverse order,
 the default. Keys do not mind case. An unknown key in a file is an error that names it, the place,
-and the nearest known key; unknown variables are not ours (Kubernetes sets some with our prefix)
+and the nearest known key, a line for each; unknown variables are not ours (Kubernetes sets some with our prefix)
 unless they look like a slip of the pen.
 """
 
@@ -323,7 +323,8 @@ def load_settings(
     *,
     warn: Callable[[str], None] = log.warning,
 ) -> Settings:
-    """Settings of a program that starts; `ConfigError` names the key and the place it comes from.
+    """Settings of a program that starts; `ConfigError` names the key and the place it comes from,
+    and has a line for each key that does not exist.
 
     `overrides` are options by dotted key; None means that the option was not given. `warn` gets one
     line for all keys without effect, and one for each key with an old name.
@@ -336,6 +337,7 @@ def load_settings(
     for key, value in (overrides or {}).items():
         if value is not None:
             given.add(key.lower(), Written("the command line", tree(value)))
+    given.refuse_unknown()
     given.rename(warn)
     settings: Settings = given.build(Settings, reserved=given.reserved())
     _refuse_nonsense(settings)

@@ -12,12 +12,25 @@ from skydiver.base.settings_kinds import Scalar, Tree
 
 if TYPE_CHECKING:
     from yaml import MappingNode, Node, SafeLoader
-    from yaml.error import Mark
+    from yaml.error import Mark, MarkedYAMLError
 
 MAX_BYTES = 1024 * 1024
 MAX_VALUES = 50_000
 """Aliases can make a small file stand for any number of values."""
 MAX_DEPTH = 64
+
+_IN_WORDS = {
+    "found character that cannot start any token": (
+        "a tab, or another character that needs quotes; expected spaces or a quoted text"
+    ),
+    "mapping values are not allowed in this context": (
+        "a key where none can be; expected a value, in quotes when it holds ': '"
+    ),
+    "found unexpected end of stream": "a quote that is not closed",
+    "found undefined alias": "an alias of what has no such name before it",
+    "but found another document": "a second document; expected one in a file",
+}
+"""Errors that people meet often, said for them."""
 
 IsSection: TypeAlias = Callable[[tuple[str, ...]], bool]
 """Whether a path of keys names a section, as opposed to a setting that may itself be a map."""
@@ -102,8 +115,7 @@ class _File:
             line = content[: error.start].count(b"\n") + 1
             raise ConfigError(f"{self._label}, line {line}: not UTF-8") from error
         except yaml.MarkedYAMLError as error:
-            problem = " ".join(str(error.problem or error.context).split())
-            raise self._error(error.problem_mark or error.context_mark, problem) from error
+            raise self._broken(error) from error
         except (yaml.YAMLError, RecursionError) as error:
             problem = " ".join(str(getattr(error, "reason", error)).split())
             raise ConfigError(f"{self._label}: not YAML: {problem}") from error
@@ -168,6 +180,17 @@ class _File:
         if self._left < 0 or depth > MAX_DEPTH:
             limit = f"more than {MAX_VALUES} values or {MAX_DEPTH} levels, aliases counted"
             raise self._error(_mark(node), limit)
+
+    def _broken(self, error: MarkedYAMLError) -> ConfigError:
+        """What the parser says, in words for who has not read the standard."""
+        said = " ".join(str(error.problem or error.context).split())
+        mark, begun = error.problem_mark or error.context_mark, error.context_mark
+        problem = _IN_WORDS.get(said, said)
+        if said.startswith("nested"):
+            return self._error(mark, problem)
+        if begun and mark and error.context and begun.line != mark.line:
+            problem += f" ({' '.join(error.context.split())} from line {begun.line + 1} on)"
+        return self._error(mark, f"not YAML: {problem}")
 
     def _error(self, mark: Mark | None, problem: str) -> ConfigError:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -51,6 +51,10 @@ def plain(written: Tree) -> Any:
             return {key: plain(item) for key, item in written.items()}
 
 
+DEFAULT_PORT = 8082
+"""Where an analyzer is looked for when only its host is named."""
+
+_HOST = re.compile(r"(?=.*[A-Za-z.])[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _LOOPBACK = re.compile(r"127(\.[0-9]+){1,3}")
 
 
@@ -82,7 +86,7 @@ def parse_address(text: str, *, lowest_port: int = 1) -> Address:
     host, _colon, port = text.strip().rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    elif ":" in host:
+    elif ":" in host and "/" not in text:
         raise Wrong(f"expected host:port, got {text!r}; IPv6 addresses need [brackets]")
     if not port.isascii() or not port.isdigit() or any(c in "/@[] \t\n" for c in host):
         raise Wrong(f"expected host:port, got {text!r}")
@@ -185,8 +189,19 @@ class Texts(Kind):
 
 
 class Addresses(Kind):
+    """Where others listen; a single text is split at white space, a host alone has port 8082."""
+
     def read(self, written: Tree) -> tuple[Address, ...]:
-        return tuple(parse_address(text) for text in Texts().read(written))
+        items = written if isinstance(written, list) else [written]
+        return tuple(address for item in items for address in self._of(item))
+
+    def _of(self, item: Tree) -> Iterator[Address]:
+        words = "host:port or a list of those"
+        text = _text(item, words)
+        if isinstance(item, Scalar) and not isinstance(item.value, str):
+            raise Wrong(f"expected {words}, got {text} without a host")
+        for word in text.split():
+            yield Address(word, DEFAULT_PORT) if _HOST.fullmatch(word) else parse_address(word)
 
 
 class Plain(Kind):

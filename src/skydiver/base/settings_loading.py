@@ -17,6 +17,9 @@ PREFIX = "SKYDIVE_"
 CLIENT_VARIABLES = frozenset({"SKYDIVE_ANALYZER", "SKYDIVE_USERNAME", "SKYDIVE_PASSWORD"})
 """Read by the client commands only."""
 
+MOST_UNKNOWN = 20
+"""Unknown keys that are named; a file with more is no configuration."""
+
 T = TypeVar("T")
 
 
@@ -144,6 +147,8 @@ class Given:
 
     def __init__(self, schema: Schema) -> None:
         self._written: dict[str, Written] = {}
+        self._unknown: list[tuple[str, str]] = []
+        """Keys that do not exist, and where they stand."""
         self._schema = schema
 
     def add(self, key: str, written: Written) -> None:
@@ -151,12 +156,23 @@ class Given:
         if self._schema.kind(key) is None:
             of_plugin = section_of(key, written)
             if of_plugin is None:
-                raise ConfigError(f"{written.where}: {self._schema.unknown(key)}")
+                self._unknown.append((key, written.where))
+                return
             key, written = of_plugin
         before = self._written.get(key)
         if before and isinstance(before.value, dict) and isinstance(written.value, dict):
             written = Written(written.where, before.value | written.value)
         self._written[key] = written
+
+    def refuse_unknown(self) -> None:
+        """Say which keys do not exist, a line each: who mistyped one may have mistyped more."""
+        lines = [
+            f"{where}: {self._schema.unknown(key)}" for key, where in self._unknown[:MOST_UNKNOWN]
+        ]
+        if len(self._unknown) > MOST_UNKNOWN:
+            lines.append(f"and {len(self._unknown) - MOST_UNKNOWN} more unknown keys")
+        if lines:
+            raise ConfigError("\n".join(lines))
 
     def add_environment(self, environ: Mapping[str, str], warn: Callable[[str], None]) -> None:
         for name, text in environ.items():

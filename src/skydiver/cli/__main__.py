@@ -44,7 +44,8 @@ def _run(words: list[str]) -> int:
         status = typer.main.get_command(app).main(words, prog_name="skydive", standalone_mode=False)
         sys.stdout.flush()
     except SkydiverError as error:
-        print(f"skydive: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"skydive: {line}", file=sys.stderr)
         return 1
     except usage_error as error:
         print(f"skydive: {_wrong_line(error)}", file=sys.stderr)
