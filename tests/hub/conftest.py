@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, web
 
+from skydiver.base.clock import ClockNs, wall_ns
 from skydiver.base.errors import QueryError, SkydiverError
 from skydiver.base.ids import NodeID, Origin
 from skydiver.base.losses import Losses
@@ -23,6 +24,7 @@ from skydiver.graph import (
     OpKind,
     Writer,
 )
+from skydiver.hub.clocks import HostClock
 from skydiver.hub.messages import Message, Protocol, decode, encode
 from skydiver.hub.pod import Pod
 from skydiver.hub.server import Hub
@@ -218,6 +220,8 @@ class Agent:
         *analyzers: Server | str,
         host_id: str = "h1",
         ready: Callable[[], Awaitable[object]] | None = None,
+        clock_ns: ClockNs = wall_ns,
+        clock_of: NodeID | None = None,
         **settings: Any,
     ) -> None:
         self.graph = Graph(host=host_id, origin=Origin(f"agent.{host_id}"))
@@ -239,6 +243,10 @@ class Agent:
             losses=self.losses,
             settings=HubSettings(**settings),
             ready=ready,
+            clock_ns=clock_ns,
+            clock_told=(
+                HostClock(self.graph.owned_by("clock"), clock_of).tell if clock_of else None
+            ),
         )
 
     @property

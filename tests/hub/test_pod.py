@@ -80,6 +80,7 @@ async def test_an_analyzer_gets_everything_and_then_each_change(serve: Serve, ru
             "X-Client-Protocol": "protobuf",
             "X-Websocket-Namespace": "*",
             "X-Persistence-Policy": "DeleteOnDisconnect",
+            "X-Skydiver-Clock": "1",
         }
         assert [n["ID"] for n in analyzer.received[0].obj["Nodes"]] == ["a"]
         agent.state("b")

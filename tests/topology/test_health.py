@@ -3,7 +3,14 @@
 from skydiver.base.ids import NodeID, Origin
 from skydiver.base.losses import Losses, LossReason
 from skydiver.graph import Graph, NodeSpec
-from skydiver.topology.health import AGENT, health_metadata, hosts_status, lost_on
+from skydiver.topology.health import (
+    AGENT,
+    CLOCK,
+    clock_metadata,
+    health_metadata,
+    hosts_status,
+    lost_on,
+)
 
 
 def test_what_an_agent_says_comes_out_as_status() -> None:
@@ -31,3 +38,21 @@ def test_nonsense_of_a_peer_is_passed_over() -> None:
     nonsense = {"Losses": [7, {"Part": 1, "Reason": "x", "Count": "y"}], "Missing": 3, "Probes": []}
     graph.owned_by("test").upsert(NodeSpec(NodeID("h"), {"Type": "host", AGENT: nonsense}))
     assert hosts_status(graph.view()) == {"h1": {"Losses": {}, "Missing": [], "Probes": {}}}
+
+
+def test_the_clock_of_a_host_is_part_of_its_status() -> None:
+    """Who compares times of two hosts must know what they are worth."""
+    graph = Graph(host="h1", origin=Origin("agent.h1"))
+    said = clock_metadata(1234.5678, 0.00012, True, "a1")
+    assert said == {"OffsetMs": 1234.568, "ErrorMs": 0.001, "Flagged": True, "Analyzer": "a1"}
+    for clock in (said, {"OffsetMs": "x"}, 7):
+        graph.owned_by("test").upsert(
+            NodeSpec(NodeID("h"), {"Type": "host", AGENT: {"Missing": []}, CLOCK: clock})
+        )
+        shown = {
+            key: value
+            for key, value in hosts_status(graph.view())["h1"].items()
+            if key.startswith("Clock")
+        }
+        expected = {"ClockOffsetMs": 1234.568, "ClockErrorMs": 0.001, "ClockFlagged": True}
+        assert shown == (expected if clock is said else {})

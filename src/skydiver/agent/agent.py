@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -17,6 +18,7 @@ from skydiver import gremlin
 from skydiver.api.auth import authenticator, websocket_guard
 from skydiver.api.origins import allowed_origins
 from skydiver.api.server import build_app, refuse_exposure, serve
+from skydiver.api.tls import client_context, server_context
 from skydiver.base.errors import SkydiverError, Unavailable
 from skydiver.base.ids import Origin
 from skydiver.base.losses import Losses
@@ -26,6 +28,7 @@ from skydiver.broker import drop_capabilities
 from skydiver.broker.namespaces import Namespaces
 from skydiver.captures.supervisor import CaptureSet
 from skydiver.graph import Graph, Op, OpKind
+from skydiver.hub.clocks import HostClock
 from skydiver.hub.pod import Pod
 from skydiver.hub.server import Hub
 from skydiver.hub.settings import HubSettings
@@ -47,12 +50,13 @@ AUTH_KEY = "agent.auth.api.backend"
 
 def main(settings: Settings, broker: Broker) -> None:
     """Run the agent until SIGINT or SIGTERM; `Unavailable` when the broker ends before."""
+    listening, connecting = server_context(settings.tls), client_context(settings.tls)
     drop_capabilities()
     for words in broker.missing:
         log.warning("this agent lacks %s", words)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(settings, broker))
+            runner.run(run(settings, broker, listening, connecting))
     except BaseExceptionGroup as group:
         # The first that failed took the others with it; it alone says why.
         expected: BaseException | None = group.subgroup(SkydiverError)
@@ -65,8 +69,13 @@ def main(settings: Settings, broker: Broker) -> None:
         broker.close()
 
 
-async def run(settings: Settings, broker: Broker) -> None:
-    """All parts of the agent in one task group, until a signal."""
+async def run(
+    settings: Settings,
+    broker: Broker,
+    listening: ssl.SSLContext | None,
+    connecting: ssl.SSLContext | None,
+) -> None:
+    """All parts of the agent in one task group, until a signal; with TLS where it is given."""
     losses = Losses()
     origin = Origin(f"agent.{settings.host_id}")
     graph = Graph(host=settings.host_id, origin=origin, losses=losses)
@@ -104,7 +113,9 @@ async def run(settings: Settings, broker: Broker) -> None:
         losses=losses,
         settings=hub_settings,
         headers=cluster_headers(settings),
+        tls=connecting,
         ready=lambda: first_look(graph, namespaces),
+        clock_told=HostClock(graph.owned_by("clock"), host_node_id(settings.host_id)).tell,
     )
     access = authenticator(settings, settings.agent.auth.api.backend, AUTH_KEY)
     refuse_exposure("agent", settings, {AUTH_KEY: access})
@@ -143,7 +154,7 @@ async def run(settings: Settings, broker: Broker) -> None:
         missing=lambda: broker.missing,
         add_routes=lambda app: hub.add_routes(app, agents=False),
     )
-    async with serve(app, settings.agent.listen, key="agent.listen") as address:
+    async with serve(app, settings.agent.listen, key="agent.listen", tls=listening) as address:
         log.info("agent of %s listens on %s", settings.host_id, address)
         async with asyncio.TaskGroup() as tasks:
             running = [

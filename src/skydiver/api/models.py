@@ -91,12 +91,19 @@ LossCounts = Annotated[
 ]
 
 
-class HostStatus(msgspec.Struct, rename="pascal"):
+class HostStatus(msgspec.Struct, rename="pascal", omit_defaults=True):
     """How the agent of a host is, as it says itself."""
 
     losses: LossCounts
     missing: Annotated[list[str], Meta(description="What the agent lacks, in words")]
     probes: dict[str, ProbeStatus]
+    clock_offset_ms: Annotated[
+        float, Meta(description="The host's clock ahead of the analyzer's, once it is known")
+    ] = 0
+    clock_error_ms: Annotated[
+        float, Meta(description="The true offset is at most this far away")
+    ] = 0
+    clock_flagged: Annotated[bool, Meta(description="Off by more than a second")] = False
 
 
 class AnalyzerStatus(msgspec.Struct, rename="pascal"):

@@ -28,8 +28,10 @@ from typing import Any, TypeAlias
 from aiohttp import WSCloseCode, WSMsgType
 from aiohttp.http import WebSocketError
 
+from skydiver.base.clock import ClockNs, wall_ns
 from skydiver.base.errors import ProtocolError, Unavailable
 from skydiver.base.losses import Losses, LossReason
+from skydiver.hub.clocks import PeerClock
 from skydiver.hub.frames import CLOSE, PING, PONG, Socket, control_frame, frame
 from skydiver.hub.handshake import Handshake, peer_address
 from skydiver.hub.messages import Message, decode, encode
@@ -128,6 +130,7 @@ class Connection:
         "_transport",
         "_turn",
         "_written",
+        "clock",
         "complaints",
         "ended",
         "handshake",
@@ -145,12 +148,14 @@ class Connection:
         losses: Losses,
         turn: asyncio.Lock,
         connected_at_ms: int,
+        clock_ns: ClockNs = wall_ns,
     ) -> None:
         """`turn` is held while a large message is read, so that of many that arrive at once only
         one is read between two looks at everything else."""
         self.handshake = handshake
         self.name = f"{handshake.client_type} {handshake.host_id}"
         self.complaints = Complaints(self.name)
+        self.clock = PeerClock(self.name, clock_ns=clock_ns) if handshake.tells_clock else None
         self.refused = 0
         """Messages of this peer that were dropped."""
         self._socket = socket
@@ -269,7 +274,7 @@ class Connection:
 
     async def serve(self, handle: Handler) -> None:
         """Handle messages until the peer is gone, whoever ended it."""
-        self._write(_PING_FRAME)  # some browsers wait for it
+        self._ping()  # some browsers wait for it
         try:
             await self._read(handle)
         finally:
@@ -310,6 +315,8 @@ class Connection:
                 self._report(received.data)
                 return
             elif kind is WSMsgType.PONG:
+                if self.clock is not None:
+                    self.clock.pong(received.data)
                 if self._proof is not None and not self._proof.done():
                     self._proof.set_result(None)
             else:
@@ -395,7 +402,10 @@ class Connection:
             self.drop(f"silent for {self._settings.read_deadline_s:g} s")
             return
         if waiting < _HIGH_WATER:
-            self._write(_PING_FRAME)
+            self._ping()
+
+    def _ping(self) -> None:
+        self._write(_PING_FRAME if self.clock is None else control_frame(PING, self.clock.ping()))
 
     async def prove_alive(self, timeout_s: float) -> None:
         """Ask for a sign of life now; without one in time the connection is dropped."""

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from skydiver.base.errors import ProtocolError
 from skydiver.base.ids import Origin
+from skydiver.hub.clocks import speaks
 from skydiver.hub.messages import Protocol
 
 EVERYTHING = "*"
@@ -40,6 +41,8 @@ class Handshake:
     gremlin_filter: str | None = None
     partial_updates: bool = False
     delete_on_disconnect: bool = False
+    tells_clock: bool = False
+    """Answers pings with its time (`clocks`)."""
 
     @property
     def origin(self) -> Origin:
@@ -104,6 +107,7 @@ def read_handshake(request: web.Request) -> Handshake:
         # As in the original: any other spelling is accepted and means full.
         partial_updates=policy == "partial",
         delete_on_disconnect=request.headers.get("X-Persistence-Policy") == "DeleteOnDisconnect",
+        tells_clock=speaks(request.headers),
     )
 
 

@@ -31,13 +31,13 @@ from aiohttp import (
     WSServerHandshakeError,
 )
 
-from skydiver.base.clock import ClockMs, wall_ms
+from skydiver.base.clock import ClockMs, ClockNs, wall_ms, wall_ns
 from skydiver.base.errors import ProtocolError, SkydiverError, Unavailable
 from skydiver.base.ids import NodeID
 from skydiver.base.losses import Losses, LossReason
 from skydiver.graph import Graph, GraphEvent
 from skydiver.graph.wire import GraphMessage
-from skydiver.hub import table_query
+from skydiver.hub import clocks, table_query
 from skydiver.hub.connection import connection_status
 from skydiver.hub.graph_messages import NAMESPACE, change_message
 from skydiver.hub.messages import Message, decode, encode, event
@@ -75,6 +75,11 @@ Flows: TypeAlias = Callable[[bytes], Sequence[bytes] | Awaitable[Sequence[bytes]
 """Answers a serialized `filters.SearchQuery` with one serialized `flow.FlowSet` per table."""
 
 
+ClockTold: TypeAlias = Callable[[str, clocks.Offset | None], None]
+"""Gets the host id of an analyzer and how far it says that our clock is off; None = it does not
+say."""
+
+
 class Captures(Protocol):
     """What starts and stops captures; answers with an HTTP status, or raises `SkydiverError`."""
 
@@ -100,10 +105,13 @@ class Pod:
         tls: ssl.SSLContext | None = None,
         ready: Callable[[], Awaitable[object]] | None = None,
         clock_ms: ClockMs = wall_ms,
+        clock_ns: ClockNs = wall_ns,
+        clock_told: ClockTold | None = None,
     ) -> None:
         """`analyzers` are `host:port` as text. `headers` carry the credentials. Nothing is
         connected before `ready` returns: a graph that the probes have only begun to fill would
-        make the analyzer delete the rest of what it has of this host."""
+        make the analyzer delete the rest of what it has of this host. `clock_told` gets what the
+        master says of `clock_ns`."""
         self._graph = graph
         self._ready = ready
         self._tls = tls
@@ -114,7 +122,9 @@ class Pod:
             "X-Client-Protocol": WireProtocol.PROTOBUF,
             "X-Websocket-Namespace": "*",
             "X-Persistence-Policy": "DeleteOnDisconnect",
+            clocks.HEADER: clocks.SPOKEN,
         }
+        self._clock_told = clock_told
         orders = _Orders(graph, captures, flows)
         self._links = [
             _Link(
@@ -124,6 +134,8 @@ class Pod:
                 losses=losses,
                 settings=settings or HubSettings(),
                 clock_ms=clock_ms,
+                clock_ns=clock_ns,
+                clock_told=self._on_clock,
                 connected=self._connected,
                 disconnected=self._disconnected,
             )
@@ -183,6 +195,12 @@ class Pod:
         if link is not None:
             log.info("analyzer %s gets the topology of this host", link.remote_host)
             link.sync()
+            if not link.hears_clock:
+                self._on_clock(link, None)
+
+    def _on_clock(self, link: _Link, offset: clocks.Offset | None) -> None:
+        if link is self._master and self._clock_told is not None:
+            self._clock_told(link.remote_host, offset)
 
 
 class _Link:
@@ -197,12 +215,15 @@ class _Link:
         losses: Losses,
         settings: HubSettings,
         clock_ms: ClockMs,
+        clock_ns: ClockNs,
+        clock_told: Callable[[_Link, clocks.Offset], None],
         connected: Callable[[_Link], None],
         disconnected: Callable[[_Link], None],
     ) -> None:
         self.address = address
         self.connected = False
         self.remote_host = ""
+        self.hears_clock = False
         self._remote_service = ""
         self._remote: tuple[str, int] = ("", 0)
         self._connected_at_ms = 0
@@ -211,6 +232,8 @@ class _Link:
         self._losses = losses
         self._settings = settings
         self._clock_ms = clock_ms
+        self._clock_ns = clock_ns
+        self._clock_told = clock_told
         self._on_connected = connected
         self._on_disconnected = disconnected
         self._replies: deque[Message] = deque()
@@ -321,6 +344,7 @@ class _Link:
         assert isinstance(socket, _Socket)
         self.remote_host = socket.answer.headers.get("X-Host-ID", "")
         self._remote_service = socket.answer.headers.get("X-Service-Type", "")
+        self.hears_clock = clocks.speaks(socket.answer.headers)
         if not self.remote_host or not self._remote_service:
             await socket.close()
             raise Unavailable("answers without X-Host-ID and X-Service-Type, so is no analyzer")
@@ -339,13 +363,22 @@ class _Link:
                 raise Unavailable(f"silent for {silence_s:g} s") from None
             match received.type:
                 case WSMsgType.PING:
-                    await socket.pong(received.data)
+                    await socket.pong(self._pong(received.data))
                 case WSMsgType.BINARY | WSMsgType.TEXT:
                     self._take(received.data, group)
                 case WSMsgType.PONG:
                     pass
                 case _:
                     raise Unavailable("connection lost")
+
+    def _pong(self, payload: bytes) -> bytes:
+        """The answer to a ping, with our time if the analyzer wants it."""
+        if not self.hears_clock:
+            return payload
+        answer, offset = clocks.read_ping(payload, self._clock_ns)
+        if offset is not None:
+            self._clock_told(self, offset)
+        return answer
 
     def _take(self, data: bytes | str, group: asyncio.TaskGroup) -> None:
         try:

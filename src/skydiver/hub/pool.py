@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 
 from aiohttp import web
 
-from skydiver.base.clock import ClockMs, wall_ms
+from skydiver.base.clock import ClockMs, ClockNs, wall_ms, wall_ns
 from skydiver.base.errors import ProtocolError, Unavailable
 from skydiver.base.losses import Losses, LossReason
+from skydiver.hub import clocks
 from skydiver.hub.connection import Connection
 from skydiver.hub.frames import Socket
 from skydiver.hub.handshake import peer_host_id, read_handshake
@@ -41,6 +42,7 @@ class Pool:
         largest_message: int,
         turn: asyncio.Lock,
         clock_ms: ClockMs = wall_ms,
+        clock_ns: ClockNs = wall_ns,
     ) -> None:
         self.part = part
         """Name in the loss counters."""
@@ -52,6 +54,7 @@ class Pool:
         self._largest_message = largest_message
         self._turn = turn
         self._clock_ms = clock_ms
+        self._clock_ns = clock_ns
         self._arriving: set[str] = set()
 
     async def accept(
@@ -68,6 +71,8 @@ class Pool:
                     headers={"Connection": "close", "Upgrade": "websocket"}
                 )
             socket.headers.update(self._answer_headers)
+            if clocks.speaks(request.headers):
+                socket.headers[clocks.HEADER] = clocks.SPOKEN
             await socket.prepare(request)
             connection = await self._introduce(socket)
             if connection is not None:
@@ -127,6 +132,7 @@ class Pool:
                 losses=self._losses,
                 turn=self._turn,
                 connected_at_ms=self._clock_ms(),
+                clock_ns=self._clock_ns,
             )
         except ProtocolError as error:
             self._losses.add(self.part, LossReason.INVALID)

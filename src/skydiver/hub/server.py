@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import WSCloseCode, web
 
-from skydiver.base.clock import ClockMs, wall_ms
+from skydiver.base.clock import ClockMs, ClockNs, wall_ms, wall_ns
 from skydiver.base.errors import Unavailable
 from skydiver.base.ids import Origin
 from skydiver.base.losses import Losses
@@ -49,6 +49,7 @@ class Hub:
         gremlin: Evaluate,
         settings: HubSettings | None = None,
         clock_ms: ClockMs = wall_ms,
+        clock_ns: ClockNs = wall_ns,
         authenticate: Authenticate | None = None,
         authenticate_agents: Authenticate | None = None,
         origins: OriginLedger | None = None,
@@ -68,6 +69,7 @@ class Hub:
             losses=losses,
             turn=self._turn,
             clock_ms=clock_ms,
+            clock_ns=clock_ns,
         )
         self._agents = pool(
             "hub.agent",

@@ -6,6 +6,7 @@ It travels with the graph, so every analyzer has it without asking, and Gremlin 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from skydiver.topology.vocabulary import NodeType
 
 AGENT = "Agent"
 """Key of the host's node."""
+CLOCK = "Clock"
+"""Key of the host's node: how far its clock is off."""
 
 
 def health_metadata(
@@ -31,6 +34,19 @@ def health_metadata(
     }
 
 
+def clock_metadata(
+    offset_ms: float, error_ms: float, flagged: bool, analyzer: str
+) -> dict[str, Any]:
+    """The value of `CLOCK`: the host's clock ahead of the analyzer's."""
+    return {
+        "OffsetMs": round(offset_ms, 3),
+        # Never less than it is.
+        "ErrorMs": math.ceil(error_ms * 1000) / 1000,
+        "Flagged": flagged,
+        "Analyzer": analyzer,
+    }
+
+
 def lost_on(node: Node) -> Iterator[tuple[str, str, int]]:
     """Part, reason and count of what the agent of a host lost; anything else is passed over."""
     for entry in _list(_mapping(node.metadata.get(AGENT)).get("Losses")):
@@ -40,7 +56,8 @@ def lost_on(node: Node) -> Iterator[tuple[str, str, int]]:
 
 
 def hosts_status(view: GraphView) -> dict[str, dict[str, Any]]:
-    """Per host ``Losses``, ``Missing`` and ``Probes``, for the status of an analyzer."""
+    """Per host ``Losses``, ``Missing``, ``Probes`` and its clock if known, for the status of an
+    analyzer."""
     hosts: dict[str, dict[str, Any]] = {}
     for node in view.lookup("Type", NodeType.HOST.value):
         health = _mapping(node.metadata.get(AGENT))
@@ -50,6 +67,7 @@ def hosts_status(view: GraphView) -> dict[str, dict[str, Any]]:
         for part, reason, count in lost_on(node):
             losses.setdefault(part, {})[reason] = count
         hosts[node.host] = {
+            **_clock_status(_mapping(node.metadata.get(CLOCK))),
             "Losses": losses,
             "Missing": [str(words) for words in _list(health.get("Missing"))],
             "Probes": {
@@ -58,6 +76,17 @@ def hosts_status(view: GraphView) -> dict[str, dict[str, Any]]:
             },
         }
     return hosts
+
+
+def _clock_status(clock: Mapping[str, Any]) -> dict[str, Any]:
+    match clock:
+        case {"OffsetMs": int() | float() as offset_ms, "ErrorMs": int() | float() as error_ms}:
+            return {
+                "ClockOffsetMs": offset_ms,
+                "ClockErrorMs": error_ms,
+                "ClockFlagged": clock.get("Flagged") is True,
+            }
+    return {}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
