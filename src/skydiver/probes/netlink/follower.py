@@ -9,10 +9,8 @@ room for events, they are counted, and everything is dumped again.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
-import struct
 import time
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -24,7 +22,8 @@ from skydiver.broker.client import DumpPart
 from skydiver.broker.namespaces import Namespace
 from skydiver.native import decode_netlink
 from skydiver.probes.netlink.drivers import driver_of
-from skydiver.probes.netlink.links import HOST, LinkTable
+from skydiver.probes.netlink.events import EventReader, until
+from skydiver.probes.netlink.links import HOST, LinkTable, Space
 from skydiver.probes.probe import Context
 from skydiver.topology import host_node_id, netns_node_id
 
@@ -34,15 +33,6 @@ Message: TypeAlias = Mapping[str, Any]
 
 GROUPS = sum(1 << (group - 1) for group in (1, 5, 9, 28))
 """RTNLGRP_LINK, IPV4_IFADDR, IPV6_IFADDR, NSID of linux/rtnetlink.h."""
-
-RECEIVE_BUFFER = 32 << 20
-"""Room for some ten thousand events; memory is taken only while events wait."""
-
-_SOL_NETLINK = 270
-_LISTEN_ALL_NSID = 8
-_SO_MEMINFO, _MEMINFO_DROPS, _MEMINFO = 55, 8, struct.Struct("=9I")
-_NSID = struct.Struct("=i")
-_DATAGRAM = 1 << 16
 
 _TURN_S = 0.004
 """Longest time in one go, so that other work of the agent is not kept waiting."""
@@ -65,25 +55,29 @@ class Follower:
 
     def __init__(self, ctx: Context, events: socket.socket, *, own_nsid: int | None) -> None:
         self._ctx = ctx
-        self._events = events
-        self._own_nsid = own_nsid
+        self._events = EventReader(events, own_nsid=own_nsid, take=self._take, lost=self._on_lost)
         self._table = LinkTable(ctx.graph, host_id=ctx.host_id, own_nsid=own_nsid)
         self._waiting: dict[int, list[Message]] = {}
         """Events of the namespaces that are being dumped."""
         self._to_dump: dict[int, None] = {}
         self._failures: dict[int, int] = {}
         """Dumps that failed in a row."""
-        self._failed = asyncio.Event()
-        self._failure = ""
         self._work = asyncio.Event()
-        self._dropped = 0
         self._last_event_s = 0.0
         self._last_stated_s = 0.0
-        self._listening = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.on_event: Callable[[int, Message], None] | None = None
+        """Is told of each event about an interface or address, after it was taken in."""
+        self.on_lost: Callable[[], None] | None = None
+        """Is told when events were lost."""
         self._unsubscribe = ctx.namespaces.subscribe(
             added=self._on_added, removed=self._on_removed, changed=self._on_changed
         )
+
+    @property
+    def links(self) -> LinkTable:
+        """What is known of all interfaces."""
+        return self._table
 
     async def begin(self) -> None:
         """Dump everything, state it as a whole, and listen."""
@@ -98,20 +92,20 @@ class Follower:
             self._table.writer = snapshot
             said = False
             while not said:
-                said = self._table.state(_until(time.monotonic() + _TURN_S))
+                said = self._table.state(until(time.monotonic() + _TURN_S))
                 await asyncio.sleep(0)
         self._table.writer = self._ctx.graph
         self._turn()
 
     async def fail(self) -> None:
         """Wait until the event socket cannot be read any more; then a new one is needed."""
-        await self._failed.wait()
-        raise Unavailable(f"kernel events: {self._failure}")
+        await self._events.failed.wait()
+        raise Unavailable(f"kernel events: {self._events.failure}")
 
     def close(self) -> None:
         """Stop listening."""
         self._unsubscribe()
-        self._listen(listening=False)
+        self._events.listen(None)
         for timer in self._timers.values():
             timer.cancel()
 
@@ -128,7 +122,7 @@ class Follower:
     def _on_changed(self, namespace: Namespace) -> None:
         if namespace.nsid is not None:
             self._table.rename_space(namespace.nsid, namespace.name)
-            self._turn_soon()
+            self.turn_soon()
 
     def _on_removed(self, namespace: Namespace) -> None:
         if namespace.nsid is not None:
@@ -136,7 +130,7 @@ class Follower:
             self._to_dump.pop(namespace.nsid, None)
             self._failures.pop(namespace.nsid, None)
             self._table.remove_space(namespace.nsid)
-            self._turn_soon()
+            self.turn_soon()
 
     # Events
 
@@ -144,69 +138,29 @@ class Follower:
         """Take in events and state what they change, for a bounded time."""
         self._forget_timer("turn")
         began_s = time.monotonic()
-        count, drained = self._read(began_s + _TURN_S)
+        count, drained = self._events.read(began_s + _TURN_S)
         now_s = time.monotonic()
         said = False
         if drained or now_s - self._last_stated_s > _SILENCE_S:
-            said = self._table.state(_until(now_s + _TURN_S))
+            said = self._table.state(until(now_s + _TURN_S))
             self._last_stated_s = now_s
         self._look_into_doubts()
         in_a_storm = count > 0 and began_s - self._last_event_s < _QUIET_S
         if count:
             self._last_event_s = now_s
-        if self._failed.is_set():
-            self._listen(listening=False)
+        if self._events.failed.is_set():
+            self._events.listen(None)
         elif drained and said and not in_a_storm:
-            self._listen(listening=True)
+            self._events.listen(self._turn)
         else:
-            self._listen(listening=False)
+            self._events.listen(None)
             self._later("turn", _REST_S, self._turn)
 
-    def _turn_soon(self) -> None:
+    def turn_soon(self) -> None:
         """Something changed without an event."""
-        if self._listening:
-            self._listen(listening=False)
+        if self._events.listening:
+            self._events.listen(None)
             self._later("turn", 0, self._turn)
-
-    def _listen(self, *, listening: bool) -> None:
-        if listening != self._listening:
-            loop = asyncio.get_running_loop()
-            if listening:
-                loop.add_reader(self._events.fileno(), self._turn)
-            else:
-                loop.remove_reader(self._events.fileno())
-            self._listening = listening
-
-    def _read(self, until_s: float) -> tuple[int, bool]:
-        """Take in events until the time is over; their number, and whether none is left."""
-        count = 0
-        while True:
-            try:
-                data, ancillary, flags, (sender, _) = self._events.recvmsg(_DATAGRAM, 64)
-            except BlockingIOError:
-                return count, True
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    self._failure = str(error)
-                    self._failed.set()
-                    return count, True
-                self._on_overrun(LossReason.OVERRUN, self._new_drops())
-                continue
-            count += 1
-            if flags & socket.MSG_TRUNC:
-                self._on_overrun(LossReason.OVERSIZE, 1)
-            elif sender == 0:  # the kernel; anybody else has no business here
-                self._take(self._origin(ancillary), data)
-            if time.monotonic() > until_s:
-                return count, False
-
-    def _origin(self, ancillary: list[tuple[int, int, bytes]]) -> int:
-        """The host's number of the namespace that a datagram comes from."""
-        for level, kind, content in ancillary:
-            if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID):
-                number = int(_NSID.unpack(content)[0])
-                return HOST if number == self._own_nsid else number
-        return HOST
 
     def _take(self, nsid: int, data: bytes) -> None:
         for message in decode_netlink(data):
@@ -226,7 +180,7 @@ class Follower:
             return  # not known yet; when it is, a dump tells all of this
         waiting = self._waiting.get(nsid)
         if waiting is None:
-            self._table.event(space, message, at_ms=self._ctx.clock_ms())
+            self._event(space, message, at_ms=self._ctx.clock_ms())
         elif len(waiting) < _MOST_WAITING:
             waiting.append(message)
         else:
@@ -234,18 +188,19 @@ class Follower:
             waiting.clear()
             self._want_dump(nsid)
 
-    def _on_overrun(self, reason: LossReason, count: int) -> None:
+    def _event(self, space: Space, message: Message, *, at_ms: int) -> None:
+        self._table.event(space, message, at_ms=at_ms)
+        if self.on_event is not None:
+            self.on_event(space.nsid, message)
+
+    def _on_lost(self, reason: LossReason, count: int) -> None:
         """Events were lost, nobody knows which: look at everything again."""
         self._ctx.losses.add(_PART, reason, count)
         self._ctx.namespaces.distrust()
         for space in self._table.spaces():
             self._want_dump(space.nsid)
-
-    def _new_drops(self) -> int:
-        """How many datagrams the kernel had no room for since the last time."""
-        information = self._events.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
-        before, self._dropped = self._dropped, _MEMINFO.unpack(information)[_MEMINFO_DROPS]
-        return max(1, (self._dropped - before) & 0xFFFFFFFF)
+        if self.on_lost is not None:
+            self.on_lost()
 
     # Dumps
 
@@ -280,7 +235,7 @@ class Follower:
             while self._to_dump:
                 began_s = time.monotonic()
                 await self._dump_some()
-                self._turn_soon()
+                self.turn_soon()
                 # Under overruns dumps must not take all the time that reading events needs.
                 await asyncio.sleep(time.monotonic() - began_s)
             await self._ask_for_drivers()
@@ -328,7 +283,7 @@ class Follower:
                     return
             self._table.end_dump(space, indexes, addresses)
         for event in self._waiting.pop(nsid, ()):
-            self._table.event(space, event, at_ms=at_ms)
+            self._event(space, event, at_ms=at_ms)
 
     async def _ask_for_drivers(self) -> None:
         for space, links in self._table.undriven():
@@ -346,7 +301,7 @@ class Follower:
                 for link in links:
                     driver, bus_info = driver_of(opened, link.message["name"])
                     self._table.set_driver(link, driver, bus_info)
-            self._turn_soon()
+            self.turn_soon()
 
     # Counters
 
@@ -364,7 +319,7 @@ class Follower:
                 some = nsids[start : start + _DUMPED_AT_ONCE]
                 await self._sample_some(some, before_ms=before_ms, now_ms=now_ms)
             before_ms = now_ms
-            self._turn_soon()
+            self.turn_soon()
 
     async def _sample_some(self, nsids: list[int], *, before_ms: int, now_ms: int) -> None:
         numbers = [_number(nsid) for nsid in nsids]
@@ -394,7 +349,3 @@ class Follower:
 def _number(nsid: int) -> int | None:
     """As the broker counts namespaces: None = the host."""
     return None if nsid == HOST else nsid
-
-
-def _until(time_s: float) -> Callable[[], bool]:
-    return lambda: time.monotonic() > time_s

@@ -1,8 +1,10 @@
 """What a table of the kernel (routes, rules, neighbours) is to the follower of all of them.
 
 Events of one namespace and table arrive in the order of the kernel. During a dump they wait, and
-are taken in after it. A part keeps what it was told, and says what follows from it in `state`:
-facts on interfaces and on the node of the namespace, by `LinkTable.set_fact` and `set_root_fact`.
+are taken in after it; `take` gets both, also the messages that only belong to the form of a dump
+(NLMSG_DONE). A part keeps what it was told, and says what follows from it in `state`: facts on
+interfaces and on the node of the namespace, by `LinkTable.set_fact` and `set_root_fact`. Facts of
+an interface that is deleted, or moves away, are forgotten without being withdrawn.
 """
 
 from __future__ import annotations
@@ -47,9 +49,15 @@ class Part(ABC):
     def forget(self, nsid: int) -> None:
         """The namespace is gone, and with it its facts."""
 
-    def link_changed(self, nsid: int, message: Mapping[str, Any]) -> None:
-        """A link event came (see `decode_netlink`); some tables change with it, untold."""
+    def link_changed(self, nsid: int, message: Mapping[str, Any]) -> None:  # noqa: B027 may do nothing
+        """A link or address event came (see `decode_netlink`); some tables change with it, untold:
+        then ask for a dump, which begins after all events that are older."""
 
     @abstractmethod
     def state(self, enough: Callable[[], bool]) -> bool:
         """Set the facts that changed, until `enough` says so; whether all were set."""
+
+    def due_s(self) -> float | None:
+        """When `state` should be called although nothing happens, in seconds from now; None =
+        never. For facts that are held back because they change all the time."""
+        return None
