@@ -50,6 +50,19 @@ def test_no_order_means_descending() -> None:
     assert trackings(select(flows, FlowSearch(sort=True))) == ["b", "c", "a"]
 
 
+def test_equal_flows_stay_as_they_came_and_descending_is_that_backwards() -> None:
+    """So the original answers, and no page of an answer shows a flow that another shows, too."""
+    flows = [flow("a", start=1), flow("b", start=1), flow("c", start=1)]
+    for order, expected in (
+        (SortOrder.ASCENDING, ["a", "b", "c"]),
+        (SortOrder.DESCENDING, ["c", "b", "a"]),
+    ):
+        search = FlowSearch(sort=True, order=order)
+        assert trackings(select(flows, search)) == expected
+        parts = [select(part, search) for part in (flows[:1], flows[1:])]
+        assert trackings(merge(parts, search)) == expected
+
+
 def test_a_range_is_cut_after_sorting() -> None:
     """Top talkers are the first of all, not of the first few."""
     flows = [flow("a", start=1), flow("b", start=3), flow("c", start=2)]

@@ -343,8 +343,10 @@ fn range(leaf: &Leaf<'_>) -> Result<Filter, SearchError> {
         return Err(SearchError::Range(leaf.text.to_owned()));
     };
     Ok(match leaf.field() {
-        Some(field) => Filter::Range(field, network, mask),
-        None => Filter::Nothing,
+        Some(field) if matches!(field.kind, Kind::Text | Kind::Named(_)) => {
+            Filter::Range(field, network, mask)
+        }
+        _ => Filter::Nothing,
     })
 }
 

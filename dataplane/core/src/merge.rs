@@ -13,6 +13,11 @@ use crate::wire::{Malformed, Reader, Value, Writer};
 pub fn merge(flow_sets: &[&[u8]], search: &Search) -> Result<Vec<u8>, Malformed> {
     let mut flows: Vec<&[u8]> = Vec::new();
     let (mut start_ms, mut end_ms) = (0, 0);
+    let mut flow_sets = flow_sets.to_vec();
+    if search.sort.is_some_and(|sort| sort.descending) {
+        // Descending is ascending backwards, and so are equals of several tables.
+        flow_sets.reverse();
+    }
     for flow_set in flow_sets {
         for member in Reader::new(flow_set) {
             match member? {

@@ -270,12 +270,12 @@ impl<K: Ord + Clone> First<K> {
 }
 
 /// Among equals the number decides, so that an answer is the same whether it is cut or not.
+/// Descending is ascending backwards, equals included, as the original answers.
 #[inline]
 fn order<K: Ord>(descending: bool, a: &(Option<K>, u32), b: &(Option<K>, u32)) -> Ordering {
-    let by_key = if descending {
-        b.0.cmp(&a.0)
+    if descending {
+        b.cmp(a)
     } else {
-        a.0.cmp(&b.0)
-    };
-    by_key.then(a.1.cmp(&b.1))
+        a.cmp(b)
+    }
 }

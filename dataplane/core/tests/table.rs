@@ -1127,7 +1127,7 @@ fn answers_are_sorted_and_those_without_the_field_come_first() {
     assert_eq!(sorted_by("Start", 2, Some(2)), [4, 3]);
     assert_eq!(sorted_by("Network.A", 1, None), [4, 0, 1, 2, 3]);
     assert_eq!(sorted_by("Network.A", 1, Some(3)), [4, 0, 1]);
-    assert_eq!(sorted_by("Network.A", 2, None), [3, 2, 0, 1, 4]);
+    assert_eq!(sorted_by("Network.A", 2, None), [3, 2, 1, 0, 4]);
     assert_eq!(sorted_by("ICMP.ID", 1, None), [0, 1, 3, 4, 2]);
     assert_eq!(sorted_by("Start", 1, Some(0)), [0; 0]);
 }

@@ -1,7 +1,8 @@
 """Sets of flows in memory: filter, sort, dedup, cut and merge (flows.md §9).
 
 What a flow table answers, and what whoever asked several tables makes of their answers. The data
-plane does the same over its own records; here it is for flows that are JSON objects.
+plane does the same over its own records; here it is for flows that are JSON objects. Flows that a
+sort takes for equal stay in the order in which they came, and descending is ascending backwards.
 """
 
 from __future__ import annotations
