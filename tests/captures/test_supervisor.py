@@ -310,6 +310,19 @@ async def test_a_capture_shows_on_its_node_counts_and_hands_over_its_flows() -> 
     assert at.losses.as_json() == {}
 
 
+@pytest.mark.root
+@pytest.mark.parametrize(("port", "path"), [(5, "Ethernet/IPv4/UDP/MPLS"), ("5", None), (0, None)])
+async def test_a_node_names_the_udp_port_that_carries_mpls(port: Any, path: str | None) -> None:
+    """OpenContrail tells so on its interfaces; nothing in the packets does."""
+    async with site("cap12") as at:
+        graph, _ = graph_of(netns=at.netns, ifindex=at.ifindex(), MPLSUDPPort=port)
+        async with at.captures(graph) as captures:
+            await captures.start(VETH, request(bpf_filter="udp port 5"))
+            at.send(3)
+            await until_flows(captures, 3)
+    assert at.flows()[0]["LayersPath"] == (path or "Ethernet/IPv4/UDP")
+
+
 async def until_flows(captures: CaptureSet, packets: int) -> None:
     """Wait until a live query sees so many packets."""
     async with asyncio.timeout(5):

@@ -184,6 +184,21 @@ def test_nodes_without_ethernet_are_decoded_from_their_first_layer() -> None:
         assert "Link" not in flow
 
 
+def test_a_udp_port_carries_mpls_when_told_so() -> None:
+    """Nothing in the packet says it; to guess would find MPLS in what is none."""
+    inner = ipv4("10.65.65.5", "10.35.35.3", 1, bytes([8, 0, 0, 0, 0, 1, 0, 1]))
+    label = bytes([0, 1, 1, 64])
+    frame = ethernet(
+        1, 2, 0x0800, ipv4("10.11.0.55", "10.11.0.56", 17, udp(5, 51234, label + inner))
+    )
+    plain = flows_of(table_of([frame]).query(b""))
+    told = flows_of(table_of([frame], mpls_udp_port=51234).query(b""))
+    assert [flow["LayersPath"] for flow in plain] == ["Ethernet/IPv4/UDP"]
+    assert [flow["LayersPath"] for flow in told] == ["Ethernet/IPv4/UDP/MPLS", "IPv4/ICMPv4"]
+    assert told[0]["Application"] == "MPLS"
+    assert told[1]["ParentUUID"] == told[0]["UUID"]
+
+
 def pcap(frames: list[bytes], link_type: int = 1) -> bytes:
     records = [
         struct.pack("<IIII", 1000 + number, 0, len(frame), len(frame)) + frame
@@ -229,6 +244,7 @@ def test_a_bad_capture_file_is_one_line(data: bytes, words: str) -> None:
         ({"unheard_of": 1}, TypeError),
         ({"node_tid": 7}, TypeError),
         ({"max_flows": -1}, OverflowError),
+        ({"mpls_udp_port": 65536}, OverflowError),
     ],
 )
 def test_options_that_mean_nothing_are_refused(
@@ -321,8 +337,10 @@ searches = st.builds(
     FlowSearch,
     where=st.one_of(st.none(), filters),
     sort=st.booleans(),
-    # Of these no two flows have the same, so that the order is one.
-    sort_by=st.sampled_from(["", "Start", "UUID", "Last"]),
+    # Of the latter several flows have the same: they stay as they came, or the other way round.
+    sort_by=st.sampled_from(
+        ["", "Start", "UUID", "Last", "Application", "NodeTID", "Network.A", "ICMP.ID", "Link.ID"]
+    ),
     order=st.sampled_from(SortOrder),
     dedup=st.booleans(),
     dedup_by=st.sampled_from(["", "Application", "Network.B", "Transport.A", "Link.ID", "NodeTID"]),

@@ -49,6 +49,10 @@ pub fn settings(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
                 }
             }
             "extra_tcp_metric" => settings.extra_tcp_metric = value.extract()?,
+            "mpls_udp_port" => {
+                let port: u16 = value.extract()?;
+                settings.mpls_udp_port = (port != 0).then_some(port);
+            }
             "application_timeouts_ms" => timeouts = optional(&value)?,
             "application_ports" => ports = optional(&value)?,
             other => {

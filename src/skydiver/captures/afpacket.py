@@ -100,6 +100,7 @@ class AFPacket(Capture):
             max_flows=flow.max_entries,
             raw_packet_limit=request.raw_packet_limit,
             extra_tcp_metric=request.extra_tcp_metric,
+            mpls_udp_port=target.mpls_udp_port,
             application_timeouts_ms={
                 name.upper(): int(timeout_s * 1000)
                 for name, timeout_s in flow.application_timeout_s.items()

@@ -25,6 +25,8 @@ class CaptureTarget:
     """What its packets begin with (flows.md §2.2)."""
     tid: str
     """Identity that its flows carry as NodeTID."""
+    mpls_udp_port: int = 0
+    """UDP port that carries MPLS there; 0 = none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ BUILTIN = (AFPacket,)
 Sink = Callable[[bytes], None]
 """Takes flows as a protobuf `flow.Message`; called in the event loop, must be quick."""
 
+_MPLS_UDP_PORT = "MPLSUDPPort"
+"""Metadata key of the UDP port that carries MPLS at a node, as OpenContrail uses one."""
 _ORDINARY = ("", "interface is down", "interface is gone")
 """What captures say of an interface that is doing what it was told to."""
 
@@ -360,6 +362,7 @@ class CaptureSet:
             name=str(metadata[Key.NAME]),
             encap=str(metadata[Key.ENCAP_TYPE]),
             tid=str(metadata[Key.TID]),
+            mpls_udp_port=_port(metadata.get(_MPLS_UDP_PORT)),
         )
         return target, None if netns is None else netns.key
 
@@ -399,6 +402,11 @@ class CaptureSet:
             else Op(OpKind.DELETE, Key.CAPTURES.value)
         )
         self._writer.patch(node_id, [op])
+
+
+def _port(value: Any) -> int:
+    """A port of the metadata; 0 for what is none."""
+    return value if type(value) is int and 0 < value < 1 << 16 else 0
 
 
 def entry_json(request: Request, counters: Counters) -> dict[str, Any]:

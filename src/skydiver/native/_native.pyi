@@ -21,11 +21,13 @@ class FlowTable:
         max_flows: int = 500_000,
         raw_packet_limit: int = 0,
         extra_tcp_metric: bool = False,
+        mpls_udp_port: int = 0,
         application_timeouts_ms: dict[str, int] | None = None,
         application_ports: dict[str, dict[int, str]] | None = None,
     ) -> None:
         """`first_layer`: EncapType of the node (``ether``, ``none``, ``sit``, …; flows.md §2.2).
         `key_mode`: ``L2`` or ``L3``. `max_flows` above which the oldest is evicted and counted.
+        `mpls_udp_port`: UDP port that carries MPLS; 0 = none.
         `application_ports`: ``{"tcp": {80: "HTTP"}, "udp": {…}}``."""
 
     def feed(self, frame: bytes, *, at_ns: int, wire_bytes: int = 0) -> None:
@@ -72,6 +74,7 @@ class CaptureEngine:
         max_flows: int = 500_000,
         raw_packet_limit: int = 0,
         extra_tcp_metric: bool = False,
+        mpls_udp_port: int = 0,
         application_timeouts_ms: dict[str, int] | None = None,
         application_ports: dict[str, dict[int, str]] | None = None,
     ) -> int:
