@@ -229,6 +229,37 @@ def test_a_status_shows_connections_probes_and_losses() -> None:
         assert expected in found
 
 
+def test_a_host_shows_its_system() -> None:
+    """What one asks of a host first, without the rest of its metadata."""
+    console = screen()
+    metadata = {
+        "Name": "h1",
+        "Type": "host",
+        "Platform": "debian",
+        "PlatformVersion": "12.11",
+        "OS": "linux",
+        "KernelVersion": "6.1.0",
+        "Clock": {"OffsetMs": -3000.5, "ErrorMs": 1, "Flagged": True},
+    }
+    tables.show_nodes([{"ID": "i", "Metadata": metadata}], console, Known())
+    found = " ".join(words(console))
+    for expected in ("System", "debian 12.11", "linux 6.1.0", "clock 3.001 s behind"):
+        assert expected in found
+
+
+@pytest.mark.parametrize(
+    ("offset", "expected"), [(0.075, "0.075 ms ahead, ± 0.362 ms"), (-90_000, "90.000 s behind")]
+)
+def test_a_status_shows_the_clocks_of_hosts(offset: float, expected: str) -> None:
+    """One line for each, in words."""
+    console = screen()
+    clock = {"ClockOffsetMs": offset, "ClockErrorMs": 0.362, "ClockFlagged": False}
+    tables.show_status({"Hosts": {"h1": {**clock, "Losses": {}, "Missing": []}}}, console)
+    found = " ".join(words(console))
+    assert f"h1: Clock: {expected}" in found
+    assert "ClockOffsetMs" not in found
+
+
 def test_no_losses_are_said_too() -> None:
     """Silence would leave open whether anybody counted."""
     console = screen()

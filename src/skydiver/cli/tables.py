@@ -83,6 +83,7 @@ def show_nodes(nodes: Sequence[Item], console: Console, places: Places) -> None:
             "State": _styled(metadata.get("State", ""), STATE_STYLE),
             "Addresses": "\n".join(clean(address) for address in addresses),
             "Captures": _captures(metadata),
+            "System": _system(metadata),
             "Host": clean(node.get("Host", "")),
             "TID": clean(metadata.get("TID", "")),
         })  # fmt: skip
@@ -165,7 +166,9 @@ def show_status(status: Item, console: Console, *, within: str = "") -> None:
             _print_peers(console, title, value)
         elif key == "Hosts":
             for host, health in _mapping(value).items():
-                show_status(_mapping(health), console, within=f"{host}: ")
+                _print_clock(console, host, _mapping(health))
+                rest = {k: v for k, v in _mapping(health).items() if not k.startswith("Clock")}
+                show_status(rest, console, within=f"{host}: ")
         elif key == "Losses":
             _print_losses(console, title, _mapping(value))
         elif key == "Missing" and value:
@@ -359,6 +362,43 @@ def _captures(metadata: Item) -> Text:
         if entry.get("Error"):
             text.append(f" {clean(entry['Error'])}", "red")
     return text
+
+
+def _system(metadata: Item) -> Text:
+    """What a host runs and runs on, and that its clock is wrong."""
+    words = [
+        " ".join(clean(metadata[key]) for key in keys if metadata.get(key))
+        for keys in (
+            ("Platform", "PlatformVersion"),
+            ("OS", "KernelVersion"),
+            ("VirtualizationSystem", "VirtualizationRole"),
+        )
+    ]
+    text = Text("\n".join(line for line in words if line) if metadata.get("Platform") else "")
+    clock = _mapping(metadata.get("Clock"))
+    if clock.get("Flagged") is True:
+        text.append("\n" if text else "")
+        text.append(f"clock {_ahead(clock.get('OffsetMs'))}", "bold red")
+    return text
+
+
+def _print_clock(console: Console, host: str, health: Item) -> None:
+    if "ClockOffsetMs" in health:
+        error = _time_ms(health.get("ClockErrorMs"))
+        words = f"{_ahead(health['ClockOffsetMs'])}, ± {error}"
+        style = "bold red" if health.get("ClockFlagged") is True else ""
+        console.print(Text.assemble((f"{clean(host)}: Clock: ", "bold"), (words, style)))
+
+
+def _ahead(offset_ms: Any) -> str:
+    behind = isinstance(offset_ms, int | float) and offset_ms < 0
+    return f"{_time_ms(offset_ms)} {'behind' if behind else 'ahead'}"
+
+
+def _time_ms(value: Any) -> str:
+    """The size of a time in milliseconds."""
+    ms = abs(value) if isinstance(value, int | float) else 0
+    return f"{ms / 1000:.3f} s" if ms >= 1000 else f"{ms:.3f} ms"
 
 
 def _end(flow: Item, end: str) -> str:
