@@ -83,8 +83,9 @@ def _processor(values: Mapping[str, str], sys_cpu: Path) -> dict[str, Any]:
     if "cpu implementer" in values:
         found["VendorID"] = _arm_vendor(values["cpu implementer"])
     place = sys_cpu / f"cpu{number}"
-    found.setdefault("PhysicalID", text_of(place / "topology/physical_package_id").strip())
-    found.setdefault("CoreID", text_of(place / "topology/core_id").strip())
+    for name, file in (("PhysicalID", "physical_package_id"), ("CoreID", "core_id")):
+        if name not in found:
+            found[name] = text_of(place / "topology" / file).strip()
     # The frequency of this moment would differ at each start.
     khz = _number(text_of(place / "cpufreq/cpuinfo_max_freq"))
     if khz:
