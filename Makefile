@@ -72,8 +72,10 @@ fuzz: build ## fuzz the Rust parsers for FUZZ_SECONDS (default 60) each
 	@tools/fuzz
 
 .PHONY: wheel
-wheel: build ## an abi3 wheel in dist/ that runs without a compiler
+wheel: build ## wheels in dist/: skydive (abi3, runs without a compiler) and skydive-publisher
 	@. tools/rust-path; $(BIN)/maturin build --release --out dist
+	@.tools/bin/uv build --quiet --no-build-isolation --python $(BIN)/python --wheel \
+	    --out-dir dist clients/skydive-publisher
 
 .PHONY: lock
 lock: $(VENV)/.python ## renew requirements.lock from pyproject.toml
