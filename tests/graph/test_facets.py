@@ -18,7 +18,7 @@ def drop(key: str) -> Op:
 
 def test_a_new_statement_replaces_the_old_but_not_patches() -> None:
     """A probe restates an interface at each event of the kernel; its counters come by patches."""
-    facet = Facet()
+    facet = Facet("netlink")
     facet.state({"Name": "a", "State": "DOWN"})
     facet.patch([put("Metric", {"RxBytes": 1})])
     facet.state({"Name": "b"})
@@ -27,7 +27,7 @@ def test_a_new_statement_replaces_the_old_but_not_patches() -> None:
 
 def test_a_patch_of_what_was_stated_lasts_until_the_next_statement() -> None:
     """The newer of the two is what the source means."""
-    facet = Facet()
+    facet = Facet("netlink")
     facet.state({"State": "DOWN"})
     facet.patch([put("State", "UP")])
     assert facet.tree == {"State": "UP"}
@@ -37,7 +37,7 @@ def test_a_patch_of_what_was_stated_lasts_until_the_next_statement() -> None:
 
 def test_a_patch_that_deletes_ends_what_was_patched() -> None:
     """Below the path as well."""
-    facet = Facet()
+    facet = Facet("netlink")
     facet.patch([put("A.b", 1), put("A.c", 2), put("B", 3)])
     facet.patch([drop("A")])
     facet.state({"Name": "x"})
@@ -50,7 +50,7 @@ def test_the_first_source_is_heard_until_it_withdraws() -> None:
     facets.of("one").state({"Name": "a", "Ovs": {"UUID": "u"}})
     facets.of("two").state({"Name": "b", "Ovs": {"Type": "t"}})
     assert facets.visible() == {"Name": "a", "Ovs": {"UUID": "u", "Type": "t"}}
-    del facets.by_source["one"]
+    assert facets.drop("one")
     assert facets.visible() == {"Name": "b", "Ovs": {"Type": "t"}}
 
 

@@ -7,6 +7,7 @@ ordinary key, but no path leads to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from sys import intern
 from typing import Any
 
@@ -51,6 +52,18 @@ def normal_value(value: Any, depth: int = MAX_DEPTH) -> Any:
         if isinstance(value, base):
             return normal_value(base(value), depth)
     raise TypeError(f"metadata cannot hold a {kind.__name__}")
+
+
+def shared(metadata: dict[str, Any]) -> Metadata:
+    """The same metadata, kept once for all that say it: most edges say one of a few things."""
+    if all(type(value) is str for value in metadata.values()):
+        return _shared(tuple(metadata.items()))
+    return metadata
+
+
+@lru_cache(maxsize=1_000)
+def _shared(items: tuple[tuple[str, str], ...]) -> Metadata:
+    return dict(items)
 
 
 def _key(key: Any) -> str:

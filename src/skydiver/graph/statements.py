@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from msgspec import structs
 
@@ -19,8 +19,9 @@ from skydiver.graph.elements import Edge, EdgeSpec, Element, Metadata, Node, Nod
 from skydiver.graph.engine import Engine
 from skydiver.graph.events import EventKind, GraphEvent, Op
 from skydiver.graph.facets import Facets
-from skydiver.graph.metadata import differences, normal_value, normalised
+from skydiver.graph.metadata import differences, normal_value, normalised, shared
 from skydiver.graph.relations import OWNERSHIP, relation_edge_id, relation_of
+from skydiver.graph.tables import SetTable, members
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,9 +70,9 @@ class Statements:
         self._core = engine.core
         self._nodes: dict[NodeID, Facets] = {}
         self._edges: dict[EdgeID, StatedEdge] = {}
-        self._edges_at: dict[NodeID, dict[EdgeID, None]] = {}
+        self._ends: SetTable[NodeID] = SetTable()
         """Stated edges by each of their ends."""
-        self._owners: dict[NodeID, list[EdgeID]] = {}
+        self._owners: dict[NodeID, tuple[EdgeID, ...]] = {}
         """Stated ownership edges by child, the one that counts most last."""
         self._facts: dict[str, SourceFacts] = {}
         self._stamp = 0
@@ -139,14 +140,14 @@ class Statements:
     def withdraw_node(self, source: str, node_id: NodeID) -> None:
         """`source` no longer says that the node exists, nor anything about it or its edges."""
         facets = self._nodes.get(node_id)
-        facet = None if facets is None else facets.by_source.get(source)
-        if facets is None or facet is None or facet.stated is None:
+        facet = None if facets is None else facets.get(source)
+        if facets is None or facet is None or not facet.states:
             return
         at_ms = self._engine.clock_ms()
         self._forget_source(source, node_id)
-        del facets.by_source[source]
+        facets.drop(source)
         node = self._core.node(node_id)
-        edges = [self._edges[edge_id] for edge_id in self._edges_at.get(node_id, ())]
+        edges = [self._edges[edge_id] for edge_id in self._at(node_id)]
         if facets.is_held and node is not None:
             for edge in edges:
                 self._withdraw_edge(source, edge, at_ms)
@@ -157,7 +158,7 @@ class Statements:
             self._unstate_edge(source, edge)
         if node is not None:
             self._remove_node(node, at_ms, "")
-        elif not facets.by_source:
+        elif not facets:
             del self._nodes[node_id]
 
     @_operation
@@ -171,13 +172,13 @@ class Statements:
             kept = facets.kept()
             if kept is not None:
                 self._nodes[node.id] = kept
-            for source in facets.by_source:
-                if kept is None or source not in kept.by_source:
-                    self._forget_source(source, node.id)
-        for edge_id in list(self._edges_at.get(node.id, ())):
+            for facet in facets:
+                if kept is None or kept.get(facet.source) is None:
+                    self._forget_source(facet.source, node.id)
+        for edge_id in self._at(node.id):
             edge = self._edges[edge_id]
             edge.facets.base = None
-            if not edge.facets.by_source:
+            if not edge.facets:
                 self._drop_edge(edge)
         neighbours = {edge.child for edge in self._core.out_edges(node.id)}
         self._engine.remove_node(node, at_ms=at_ms, cause=cause)
@@ -239,7 +240,7 @@ class Statements:
         """`source` says that an edge exists. An ownership that `yields` counts less than others."""
         if not spec.parent or not spec.child:
             raise ValueError("an edge needs a parent and a child")
-        metadata = normalised(spec.metadata)
+        metadata = shared(normalised(spec.metadata))
         relation = relation_of(metadata)
         edge_id = spec.id or relation_edge_id(spec.parent, spec.child, relation)
         at_ms = self._engine.clock_ms()
@@ -249,12 +250,12 @@ class Statements:
             spec.child,
             relation,
         ):
-            for other in list(edge.facets.by_source):
-                self._withdraw_edge(other, edge, at_ms)
+            for facet in edge.facets:
+                self._withdraw_edge(facet.source, edge, at_ms)
             edge = None
         if edge is None:
             edge = self._new_edge(edge_id, spec.parent, spec.child, relation)
-        is_new = source not in edge.facets.by_source
+        is_new = edge.facets.get(source) is None
         edge.facets.of(source).state(metadata)
         self._facts_of(source).edges[edge_id] = self._stamp
         if relation == OWNERSHIP and is_new:
@@ -266,19 +267,19 @@ class Statements:
     def withdraw_edge(self, source: str, edge_id: EdgeID) -> None:
         """`source` no longer says that the edge exists."""
         edge = self._edges.get(edge_id)
-        if edge is not None and source in edge.facets.by_source:
+        if edge is not None:
             self._withdraw_edge(source, edge, self._engine.clock_ms())
 
     def between(self, source: str, parent: NodeID, child: NodeID, relation: str) -> list[EdgeID]:
         """Edges of this relation from `parent` to `child` that `source` states."""
-        stated = (self._edges[edge_id] for edge_id in self._edges_at.get(parent, ()))
+        stated = (self._edges[edge_id] for edge_id in self._at(parent))
         return [
             edge.id
             for edge in stated
             if edge.parent == parent
             and edge.child == child
             and edge.relation == relation
-            and source in edge.facets.by_source
+            and edge.facets.get(source) is not None
         ]
 
     @_operation
@@ -287,12 +288,12 @@ class Statements:
         stated = self._edges.get(edge.id)
         if stated is not None:
             if stated.facets.base is None:
-                for source in list(stated.facets.by_source):
-                    self._unstate_edge(source, stated)
+                for facet in stated.facets:
+                    self._unstate_edge(facet.source, stated)
             else:
                 stated.facets.base = None
         self._engine.remove_edge(edge, at_ms=at_ms, cause=cause)
-        if stated is not None and stated.facets.by_source:
+        if stated is not None and stated.facets:
             self._settle(stated)
         elif stated is not None:
             self._drop_edge(stated)
@@ -303,22 +304,23 @@ class Statements:
         edge = StatedEdge(edge_id, parent, child, relation, _facets_on(self._core.edge(edge_id)))
         self._edges[edge_id] = edge
         for end in (parent, child):
-            self._edges_at.setdefault(end, {})[edge_id] = None
+            self._ends.add(end, edge_id)
         return edge
+
+    def _at(self, node_id: NodeID) -> list[EdgeID]:
+        """Stated edges of which the node is an end."""
+        return cast("list[EdgeID]", list(members(self._ends.table.rows, node_id)))
 
     def _take_ownership(self, source: str, edge: StatedEdge, at_ms: int, *, yields: bool) -> None:
         """A source has one owner for a node: what it said before is over."""
-        owners = self._owners.setdefault(edge.child, [])
-        if edge.id in owners:
-            owners.remove(edge.id)
-        owners.insert(0 if yields else len(owners), edge.id)
-        for other_id in [other for other in owners if other != edge.id]:
+        others = tuple(o for o in self._owners.get(edge.child, ()) if o != edge.id)
+        self._owners[edge.child] = (edge.id, *others) if yields else (*others, edge.id)
+        for other_id in others:
             other = self._edges[other_id]
-            if source in other.facets.by_source:
-                self._withdraw_edge(source, other, at_ms)
+            self._withdraw_edge(source, other, at_ms)
 
     def _withdraw_edge(self, source: str, edge: StatedEdge, at_ms: int) -> None:
-        if source not in edge.facets.by_source:
+        if edge.facets.get(source) is None:
             return
         self._unstate_edge(source, edge)
         shown = self._core.edge(edge.id)
@@ -333,7 +335,7 @@ class Statements:
 
     def _unstate_edge(self, source: str, edge: StatedEdge) -> None:
         """Forget that `source` states the edge, without touching the element."""
-        if edge.facets.by_source.pop(source, None) is None:
+        if not edge.facets.drop(source):
             return
         facts = self._facts_of(source)
         facts.edges.pop(edge.id, None)
@@ -345,16 +347,12 @@ class Statements:
         if self._edges.pop(edge.id, None) is None:
             return
         for end in (edge.parent, edge.child):
-            at_end = self._edges_at.get(end)
-            if at_end is not None:
-                at_end.pop(edge.id, None)
-                if not at_end:
-                    del self._edges_at[end]
-        owners = self._owners.get(edge.child)
-        if owners is not None and edge.id in owners:
-            owners.remove(edge.id)
-            if not owners:
-                del self._owners[edge.child]
+            self._ends.discard(end, edge.id)
+        owners = tuple(o for o in self._owners.get(edge.child, ()) if o != edge.id)
+        if owners:
+            self._owners[edge.child] = owners
+        else:
+            self._owners.pop(edge.child, None)
 
     def _settle(self, edge: StatedEdge) -> None:
         """Make the element follow from the statement."""
@@ -401,7 +399,7 @@ class Statements:
     def _on_event(self, event: GraphEvent) -> None:
         """A node that appears may be the end that stated edges wait for."""
         if event.kind is EventKind.ADDED and isinstance(event.after, Node):
-            for edge_id in list(self._edges_at.get(event.after.id, ())):
+            for edge_id in self._at(event.after.id):
                 edge = self._edges.get(edge_id)
                 if edge is not None:
                     self._settle(edge)
