@@ -62,6 +62,7 @@ test: check ## everything, including what needs root and namespaces
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-10} tools/fuzz
 	@tools/system-user
 	@tools/root-tests $(BIN)
+	@tools/vm-tests $(BIN)
 
 .PHONY: bench
 bench: build ## figures of TARGETS next to their targets; writes docs/performance.md

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from skydiver.broker.client import Broker
-from skydiver.broker.namespaces import Namespace, Namespaces
+from skydiver.base.errors import Unavailable
+from skydiver.base.losses import Losses, LossReason
+from skydiver.broker.client import Broker, Holders
+from skydiver.broker.namespaces import Namespace, Namespaces, _names
 from skydiver.native import decode_netlink
 
 PREFIX = f"skt-ns-{os.getpid()}"
@@ -36,19 +38,30 @@ class Log:
 
     def __init__(self, namespaces: Namespaces) -> None:
         self.told: list[tuple[str, str]] = []
+        self.released: list[str] = []
         namespaces.subscribe(
             added=lambda namespace: self.told.append(("added", namespace.name)),
             removed=lambda namespace: self.told.append(("removed", namespace.name)),
             changed=lambda namespace: self.told.append(("changed", namespace.name)),
+            released=lambda namespace: self.released.append(namespace.name),
         )
 
 
 @asynccontextmanager
 async def following(
-    broker: Broker, *run_paths: str, numbered: bool = False
+    broker: Broker,
+    *run_paths: str,
+    numbered: bool = False,
+    look_every_s: float = 1.0,
+    losses: Losses | None = None,
 ) -> AsyncIterator[Namespaces]:
     """Namespaces being followed; with `numbered`, kernel events of numbers are passed on too."""
-    namespaces = Namespaces(broker, run_paths=run_paths or ("/var/run/netns",))
+    namespaces = Namespaces(
+        broker,
+        run_paths=run_paths or ("/var/run/netns",),
+        look_every_s=look_every_s,
+        losses=losses,
+    )
     with ExitStack() as stack:
         if numbered:
             events = stack.enter_context(await broker.netlink_socket(None, groups=1 << 27))
@@ -333,6 +346,306 @@ async def test_a_connected_namespace_of_a_process_is_found_at_once(broker: Broke
             finally:
                 holder.kill()
         await until(lambda: named(namespaces, f"sleep-{holder.pid}") is None)
+
+
+NEVER_S = 3600.0
+
+BIRTHS = {
+    "by unshare and a program": ["unshare", "-n", "sleep", "60"],
+    "by unshare, a fork and a program": ["unshare", "-n", "-f", "sleep", "60"],
+    "with a pid namespace": ["unshare", "-n", "-p", "-f", "sleep", "60"],
+    "by unshare in place": [
+        sys.executable,
+        "-S",
+        "-c",
+        "import ctypes, time; ctypes.CDLL(None).unshare(0x40000000); time.sleep(60)",
+    ],
+    "by clone": [
+        sys.executable,
+        "-S",
+        "-c",
+        "import ctypes, os, time; s = {'x86_64': 56}.get(os.uname().machine, 220)\n"
+        "if not ctypes.CDLL(None).syscall(s, 0x40000011, 0, 0, 0, 0): time.sleep(60)\n"
+        "else: os.wait()",
+    ],
+}
+
+
+def of_session(namespaces: Namespaces, session: int) -> list[Namespace]:
+    """The namespaces that processes of this session hold."""
+    found = []
+    for namespace in namespaces:
+        with suppress(IndexError, ProcessLookupError):
+            if os.getsid(namespace.pids[0]) == session:
+                found.append(namespace)
+    return found
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("how", BIRTHS)
+async def test_the_kernel_tells_of_a_birth(broker: Broker, how: str) -> None:
+    """Nobody looks at processes here unless the kernel said so; and of the end likewise."""
+    async with following(broker, look_every_s=NEVER_S) as namespaces:
+        with subprocess.Popen(BIRTHS[how], start_new_session=True) as holder:
+            try:
+                await until(lambda: bool(of_session(namespaces, holder.pid)))
+                (new,) = of_session(namespaces, holder.pid)
+                assert os.stat(f"/proc/{new.pids[0]}/ns/net").st_ino == new.inode
+                assert not new.mounted
+            finally:
+                os.killpg(holder.pid, 9)
+            await until(lambda: namespaces.get(new.inode) is None)
+        assert broker.missing == ()
+
+
+@pytest.mark.root
+async def test_lost_events_are_counted_and_answered_by_a_look_at_everything(
+    broker: Broker,
+) -> None:
+    """A storm of programs while the agent is busy must not hide a namespace."""
+    losses = Losses()
+    async with following(broker, look_every_s=NEVER_S, losses=losses) as namespaces:
+        with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as holder:
+            try:
+                deadline_s = time.monotonic() + 20
+                while not held(holder.pid) and time.monotonic() < deadline_s:
+                    pass  # the agent hears of nothing meanwhile
+                births = namespaces._births
+                assert births is not None
+                births.read()
+                births.read = lambda: (set(), 7)  # type: ignore[method-assign]
+                namespaces._wake.set()
+                await until(lambda: named(namespaces, f"sleep-{holder.pid}") is not None)
+            finally:
+                holder.kill()
+    assert losses.counts()["broker.births", LossReason.OVERRUN] >= 7
+
+
+@pytest.mark.root
+async def test_without_tracepoints_processes_are_looked_at_more_often(broker: Broker) -> None:
+    """Old kernels and locked-down ones: later, but seen; and the status says why."""
+
+    async def none(processor: int) -> tuple[list[int], dict[int, int]]:
+        raise Unavailable("broker: perf_event_open: Operation not permitted")
+
+    broker.births = none  # type: ignore[method-assign]
+    async with following(broker) as namespaces:
+        with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as holder:
+            try:
+                await until(lambda: named(namespaces, f"sleep-{holder.pid}") is not None)
+            finally:
+                holder.kill()
+    assert len(broker.missing) == 1
+    assert "Operation not permitted" in broker.missing[0]
+    assert "seen later" in broker.missing[0]
+
+
+@pytest.mark.root
+async def test_a_thread_may_be_alone_in_a_namespace(broker: Broker) -> None:
+    """Go programs move single threads; /proc shows them only below their process."""
+    script = (
+        "import ctypes, threading, time\n"
+        "def leave(): ctypes.CDLL(None).unshare(0x40000000); time.sleep(60)\n"
+        "threading.Thread(target=leave).start()"
+    )
+    async with following(broker) as namespaces:
+        with subprocess.Popen(
+            [sys.executable, "-S", "-c", script], start_new_session=True
+        ) as holder:
+            try:
+                await until(lambda: bool(of_session(namespaces, holder.pid)))
+                (new,) = of_session(namespaces, holder.pid)
+                assert str(new.pids[0]) in os.listdir(f"/proc/{holder.pid}/task")
+            finally:
+                holder.kill()
+        await until(lambda: namespaces.get(new.inode) is None)
+
+
+@pytest.mark.root
+async def test_a_namespace_that_an_open_file_holds_ends_with_the_file(broker: Broker) -> None:
+    """The kernel keeps it; so the graph does, but nothing of ours may hold it any more."""
+    async with following(broker) as namespaces:
+        log = Log(namespaces)
+        with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as holder:
+            name = f"sleep-{holder.pid}"
+            await until(lambda: named(namespaces, name) is not None)
+            with open(f"/proc/{holder.pid}/ns/net") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                holder.kill()
+                holder.wait()
+                await until(lambda: name in log.released)
+                for _ in range(5):
+                    namespaces.distrust()
+                    await until(lambda: not namespaces._distrusted)
+                assert namespaces.get(inode) is not None
+            await until(lambda: namespaces.get(inode) is None)
+        assert log.told[-1] == ("removed", name)
+
+
+@pytest.mark.root
+async def test_a_namespace_that_is_entered_again_is_the_same(broker: Broker) -> None:
+    """Whoever has an open file of it can bring it back to life for everybody."""
+    async with following(broker) as namespaces:
+        log = Log(namespaces)
+        with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as holder:
+            name = f"sleep-{holder.pid}"
+            await until(lambda: named(namespaces, name) is not None)
+            with open(f"/proc/{holder.pid}/ns/net") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                holder.kill()
+                holder.wait()
+                await until(lambda: name in log.released)
+                enter = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{file.fileno()}", "sleep", "60"]
+                another = subprocess.Popen(enter)
+                try:
+                    again = f"sleep-{another.pid}"
+                    await until(lambda: named(namespaces, again) is not None)
+                    assert named(namespaces, again) is namespaces.get(inode)
+                finally:
+                    another.kill()
+                    another.wait()
+            await until(lambda: namespaces.get(inode) is None)
+        assert [what for what, _ in log.told if what in ("added", "removed")] == [
+            "added",
+            "removed",
+        ]
+
+
+@pytest.mark.root
+async def test_a_namespace_made_inside_a_container_has_its_name(broker: Broker, name: str) -> None:
+    """Its mount is in another mount namespace, and nobody is in it."""
+    script = "mount -t tmpfs none /run && ip netns add inner-$0 && echo made && exec sleep 60"
+    async with following(broker, look_every_s=NEVER_S) as namespaces:
+        with subprocess.Popen(
+            ["unshare", "-m", "-n", "sh", "-c", script, name], stdout=subprocess.PIPE, text=True
+        ) as container:
+            try:
+                assert container.stdout is not None
+                assert container.stdout.readline() == "made\n"
+                await until(lambda: named(namespaces, f"inner-{name}") is not None)
+                found = named(namespaces, f"inner-{name}")
+                assert found is not None
+                assert found.path == f"/proc/{container.pid}/root/run/netns/inner-{name}"
+                assert found.nsid is not None
+            finally:
+                container.kill()
+            container.wait()
+            await until(lambda: named(namespaces, f"inner-{name}") is None)
+
+
+@pytest.mark.root
+async def test_copies_of_mounts_of_the_host_are_no_namespaces_of_containers(
+    broker: Broker, name: str, tmp_path: Path
+) -> None:
+    """Services with a private mount namespace have all mounts of the host."""
+    ip("netns", "add", name)
+    with subprocess.Popen(["unshare", "-m", "sleep", "60"]) as service:
+        try:
+            async with following(broker, str(tmp_path)) as namespaces:
+                await broker.holders(everything=True)
+                assert named(namespaces, name) is None
+                assert str(service.pid) not in str(list(broker.mounts.values()))
+        finally:
+            service.kill()
+
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+@pytest.mark.root
+async def test_a_namespace_of_a_container_has_the_name_of_the_container(broker: Broker) -> None:
+    """Twelve digits, as `docker ps` and `crictl ps` show it."""
+    identifier = f"{os.getpid():064x}"
+    root = next(
+        (path for path in (CGROUPS / "unified", CGROUPS) if (path / "cgroup.procs").exists()), None
+    )
+    if root is None:
+        pytest.skip("no cgroup file system")
+    group = root / f"docker-{identifier}.scope"
+    group.mkdir()
+    try:
+        async with following(broker) as namespaces:
+            enter = f"echo $$ > {group}/cgroup.procs && exec unshare -n sleep 60"
+            with subprocess.Popen(["sh", "-c", enter]) as container:
+                try:
+                    await until(lambda: named(namespaces, identifier[:12]) is not None)
+                finally:
+                    container.kill()
+            await until(lambda: named(namespaces, identifier[:12]) is None)
+    finally:
+        group.rmdir()
+
+
+def test_a_second_namespace_of_a_container_is_told_from_the_first() -> None:
+    """Programs in a container may have namespaces of their own."""
+    held = [
+        Holders(7, (30,), "chrome", "0123456789ab"),
+        Holders(8, (20, 21), "nginx", "0123456789ab"),
+        Holders(9, (40,), "", ""),
+    ]
+    assert _names(held) == {8: "0123456789ab", 7: "0123456789ab/chrome-30", 9: "process-40"}
+
+
+@pytest.mark.root
+def test_an_agent_in_a_container_follows_the_host_through_its_proc(
+    name: str, tmp_path: Path
+) -> None:
+    """Its own /proc, processes, mounts and network are not those of the host."""
+    script = """
+import asyncio, os, sys
+from skydiver.broker import drop_capabilities, fork_broker
+broker = fork_broker()
+drop_capabilities()
+from skydiver.broker.namespaces import Namespaces
+async def main():
+    namespaces = Namespaces(broker, run_paths=["/var/run/netns"], proc_path=sys.argv[1])
+    await namespaces.find_host()
+    print(namespaces.host.inode, os.getpid(), len(broker.missing), flush=True)
+    known = {}
+    def added(found):
+        known[found.key] = found.name, found.path
+        print("added", found.name, found.path, found.inode, flush=True)
+    def removed(found):
+        print("removed", found.name, flush=True)
+    namespaces.subscribe(added=added, removed=removed)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(namespaces.run(), name="namespaces")
+        await namespaces.listed()
+        print("listed", flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        task.cancel()
+asyncio.run(main())
+"""
+    ip("netns", "add", name)
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    command = (
+        'mount --rbind /proc "$0" && umount -l /run/netns/* && mount -t tmpfs none /run && '
+        'exec unshare -p -n -f --mount-proc "$@"'
+    )
+    python = [sys.executable, "-c", script, str(proc)]
+    own = os.stat("/proc/self/ns/net").st_ino
+    with subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", command, str(proc), *python],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as agent:
+        assert agent.stdin is not None
+        assert agent.stdout is not None
+        try:
+            assert agent.stdout.readline() == f"{own} 1 0\n"
+            at_start = list(iter(agent.stdout.readline, "listed\n"))
+            assert [line for line in at_start if line.startswith(f"added {name} {proc}/")]
+            with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as holder:
+                wanted = f"added sleep-{holder.pid} {proc}/{holder.pid}/ns/net "
+                line = next(line for line in agent.stdout if line.startswith(wanted))
+                assert line.endswith(f" {os.stat(f'/proc/{holder.pid}/ns/net').st_ino}\n")
+                holder.kill()
+            assert f"removed sleep-{holder.pid}\n" in iter(agent.stdout.readline, "")
+        finally:
+            agent.stdin.close()
+            agent.wait(10)
 
 
 @pytest.mark.root

@@ -39,7 +39,7 @@ def test_only_foreign_namespaces_are_told(proc: Path) -> None:
     process(proc, 20, OTHER, "pause")
     processes = Processes(str(proc))
     processes.scan(everything=False)
-    assert processes.namespaces() == [(OTHER, [20, 30], "pause")]
+    assert processes.namespaces() == [(OTHER, [20, 30], "pause", "")]
 
 
 def test_the_generation_changes_only_with_the_outcome(proc: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_young_process_that_unshares_is_noticed(proc: Path) -> None:
     processes.scan(everything=False)
     move(proc, 20, OTHER)
     processes.scan(everything=False)
-    assert [namespace for namespace, _, _ in processes.namespaces()] == [OTHER]
+    assert [namespace for namespace, *_ in processes.namespaces()] == [OTHER]
 
 
 def test_old_processes_are_looked_at_in_turn(proc: Path) -> None:
@@ -86,7 +86,7 @@ def test_everything_is_looked_at_on_demand(proc: Path) -> None:
         processes.scan(everything=False)
     move(proc, 150, OTHER)
     processes.scan(everything=True)
-    assert [namespace for namespace, _, _ in processes.namespaces()] == [OTHER]
+    assert [namespace for namespace, *_ in processes.namespaces()] == [OTHER]
 
 
 def test_a_process_that_may_not_be_seen_is_left_out(proc: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_real_unshared_process_is_found_and_forgotten() -> None:
         inode = 0
         while time.monotonic() < deadline:
             processes.scan(everything=False)
-            found = [i for i, pids, name in processes.namespaces() if holder.pid in pids]
+            found = [i for i, pids, *_ in processes.namespaces() if holder.pid in pids]
             if found and processes.namespaces()[0]:
                 inode = found[0]
                 break
@@ -116,4 +116,4 @@ def test_a_real_unshared_process_is_found_and_forgotten() -> None:
         holder.kill()
         holder.wait()
     processes.scan(everything=True)
-    assert inode not in [i for i, _, _ in processes.namespaces()]
+    assert inode not in [i for i, *_ in processes.namespaces()]

@@ -44,6 +44,12 @@ def ask(session: Session, verb: str, **arguments: Any) -> Reply:
         (b'{"id": 1, "verb": "packet_socket", "netns": {}}', "inode: None is not a number"),
         (b'{"id": 1, "verb": "netlink_socket", "groups": -1}', "groups: -1 is not a number"),
         (b'{"id": 1, "verb": "holders", "known": 0, "everything": 1}', "everything: 1 is neither"),
+        (b'{"id": 1, "verb": "look", "known": 0, "pids": [0]}', "pids: expected numbers from 1"),
+        (b'{"id": 1, "verb": "look", "known": 0, "pids": 7}', "pids: expected a list"),
+        (b'{"id": 1, "verb": "alive", "nsids": [true]}', "nsids: expected numbers"),
+        (b'{"id": 1, "verb": "births", "processor": 9000}', "processor: 9000 is not a number"),
+        (b'{"id": 1, "verb": "host", "proc": "proc"}', "proc: expected an absolute path"),
+        (b'{"id": 1, "verb": "host", "proc": "/tmp"}', "/tmp/1/ns/net: No such file"),
     ],
 )
 def test_a_wrong_request_is_refused_with_one_line(
@@ -109,7 +115,17 @@ def test_a_netlink_socket_without_groups_needs_no_privilege(session: Session) ->
 
 def test_the_verbs_are_a_handful() -> None:
     """Each one more is something that a taken agent can do; think before adding to this list."""
-    assert sorted(VERBS) == ["dump", "holders", "identify", "netlink_socket", "packet_socket"]
+    assert sorted(VERBS) == [
+        "alive",
+        "births",
+        "dump",
+        "holders",
+        "host",
+        "identify",
+        "look",
+        "netlink_socket",
+        "packet_socket",
+    ]
 
 
 @pytest.mark.root

@@ -18,6 +18,7 @@ from skydiver.broker import fork_broker
 from skydiver.broker.client import Broker
 from skydiver.broker.namespaces import Namespaces
 from skydiver.graph import Graph, Node
+from skydiver.lab.vm import inside
 from skydiver.probes.probe import Probe
 from skydiver.probes.supervisor import ProbeSet
 
@@ -78,7 +79,8 @@ class Running:
 
     async def until(self, true: Callable[[], bool], *, within_s: float = 20) -> None:
         """Wait for something to become true."""
-        async with asyncio.timeout(within_s):
+        # Emulation is slow, and no time is asserted.
+        async with asyncio.timeout(within_s * 6 if inside() else within_s):
             while not true():
                 await asyncio.sleep(0.005)
 

@@ -675,6 +675,18 @@ const XDP: Table = &[
     (4, "ProgID", Format::NonZero),
 ];
 
+/// Kinds whose IFLA_LINK is themselves, which the kernel tells when they moved to another namespace.
+/// A VXLAN may be on an interface all the same, and has an attribute of its own for that.
+const NOTHING_BELOW: &[&str] = &[
+    "vxlan",
+    "geneve",
+    "bareudp",
+    "gtp",
+    "wireguard",
+    "amt",
+    "ovpn",
+];
+
 /// The messages of one datagram, in order; the last may be [`Body::Invalid`].
 pub fn messages(datagram: &[u8]) -> Messages<'_> {
     Messages { rest: datagram }
@@ -777,6 +789,7 @@ fn link(payload: &[u8]) -> Option<Link<'_>> {
         link_flags: u32_at(payload, 8)?,
         ..Link::default()
     };
+    let mut below = None;
     for attribute in Attributes::new(payload.get(16..)?) {
         let (kind, value) = attribute?;
         match kind {
@@ -791,7 +804,7 @@ fn link(payload: &[u8]) -> Option<Link<'_>> {
                 link.slave_kind = Cow::Borrowed("bridge");
                 link.slave_info = values(BRIDGE_PORT, value)?;
             }
-            18 => link_info(&mut link, value)?,
+            18 => below = link_info(&mut link, value)?,
             22 => link.vfs = functions(value)?,
             23 => link.stats = Some(stats(value)?),
             // -1 is "has none".
@@ -805,6 +818,9 @@ fn link(payload: &[u8]) -> Option<Link<'_>> {
             }
             _ => {}
         }
+    }
+    if let Some(below) = below {
+        link.link = below;
     }
     Some(link)
 }
@@ -871,7 +887,8 @@ fn on(setting: u32) -> bool {
     setting != 0 && setting != u32::MAX
 }
 
-fn link_info<'a>(link: &mut Link<'a>, bytes: &'a [u8]) -> Option<()> {
+/// Take in IFLA_LINKINFO; the interface below, for kinds that do not tell it as IFLA_LINK.
+fn link_info<'a>(link: &mut Link<'a>, bytes: &'a [u8]) -> Option<Option<u32>> {
     let (mut data, mut slave_data) = (&[][..], &[][..]);
     for attribute in Attributes::new(bytes) {
         let (kind, value) = attribute?;
@@ -884,17 +901,18 @@ fn link_info<'a>(link: &mut Link<'a>, bytes: &'a [u8]) -> Option<()> {
         }
     }
     link.info = values(info_table(&link.kind), data)?;
-    if link.kind == "vxlan" && link.link == 0 {
-        // Other kinds tell it as IFLA_LINK.
-        for attribute in Attributes::new(data) {
-            let (kind, value) = attribute?;
-            if kind == 3 {
-                link.link = u32_at(value, 0)?;
-            }
+    link.slave_info = values(slave_table(&link.slave_kind), slave_data)?;
+    if !NOTHING_BELOW.contains(&link.kind.as_ref()) {
+        return Some(None);
+    }
+    let mut below = 0;
+    for attribute in Attributes::new(data) {
+        let (kind, value) = attribute?;
+        if kind == 3 && link.kind == "vxlan" {
+            below = u32_at(value, 0)?;
         }
     }
-    link.slave_info = values(slave_table(&link.slave_kind), slave_data)?;
-    Some(())
+    Some(Some(below))
 }
 
 fn values(table: Table, bytes: &[u8]) -> Option<Section> {
@@ -1037,12 +1055,12 @@ fn stats(bytes: &[u8]) -> Option<[u64; STATS.len()]> {
 }
 
 /// Attributes of a message: (type without its flag bits, value); None for one that does not fit.
-struct Attributes<'a> {
+pub(crate) struct Attributes<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Attributes<'a> {
-    fn new(rest: &'a [u8]) -> Self {
+    pub(crate) fn new(rest: &'a [u8]) -> Self {
         Self { rest }
     }
 }
@@ -1069,17 +1087,17 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-fn align(length: usize) -> usize {
+pub(crate) fn align(length: usize) -> usize {
     length.saturating_add(3) & !3
 }
 
-fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(
         bytes.get(offset..offset + 2)?.try_into().ok()?,
     ))
 }
 
-fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(
         bytes.get(offset..offset + 4)?.try_into().ok()?,
     ))
@@ -1298,7 +1316,12 @@ mod tests {
             attribute(1, b"vxlan\0"),
             attribute(2, &attribute(3, &9u32.to_ne_bytes())),
         ];
-        let datagram = message(16, 1, &link_payload(5, &[attribute(18, &info.concat())]));
+        // After a move to another namespace IFLA_LINK is its own index.
+        let attributes = [
+            attribute(18, &info.concat()),
+            attribute(5, &5u32.to_ne_bytes()),
+        ];
+        let datagram = message(16, 1, &link_payload(5, &attributes));
         assert_eq!(only_link(&datagram).link, 9);
     }
 

@@ -19,6 +19,8 @@ import orjson
 from skydiver.base.errors import ProtocolError, Unavailable
 from skydiver.broker.wire import LARGEST_REQUEST, close_all, read_file, receive_reply
 
+MOST_PROCESSES = 1024
+"""In one `Broker.look`."""
 _MOST_WAITING = 16
 
 
@@ -46,6 +48,8 @@ class Holders:
     """The lowest few."""
     command: str
     """Name of the first process; empty when it may not be read."""
+    container: str = ""
+    """The container that the first process is in, as people call it; empty = none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,12 @@ class Broker:
         self._last_id = 0
         self._generation = 0
         self._holders: list[Holders] = []
+        self._mounts: dict[int, str] = {}
+
+    def lack(self, words: str) -> None:
+        """Say in `missing` what turned out not to be possible."""
+        if words not in self.missing:
+            self.missing = (*self.missing, words)
 
     async def netlink_socket(
         self,
@@ -166,18 +176,49 @@ class Broker:
         _, (descriptor,) = await self._call("packet_socket", netns=_json(netns))
         return socket.socket(fileno=descriptor)
 
+    async def host(self, proc: str) -> tuple[int, int]:
+        """Device and inode of the host's network namespace, where the first process of `proc` is.
+
+        To be asked before anything else, if at all.
+        """
+        result, _ = await self._call("host", proc=proc)
+        return result["device"], result["inode"]
+
+    async def births(self, processor: int) -> tuple[list[int], dict[int, int]]:
+        """Tracepoints on one processor, and by kind of record where the process is in it.
+
+        They are disabled, and write into one ring if the reader says so.
+        """
+        result, descriptors = await self._call("births", processor=processor)
+        return descriptors, dict(result)
+
     async def holders(self, *, everything: bool = False) -> list[Holders]:
         """The namespaces that processes are in, other than the host's.
 
-        Young and some older processes are looked at, `everything`: all of them.
+        Young and some older processes are looked at, `everything`: all of them. The same list as
+        before says that nothing changed, in `mounts` neither.
         """
         result, _ = await self._call("holders", known=self._generation, everything=everything)
+        return self._take_holders(result)
+
+    async def look(self, pids: Sequence[int]) -> list[Holders]:
+        """The same after a look at these processes only; at most `MOST_PROCESSES`."""
+        result, _ = await self._call("look", known=self._generation, pids=list(pids))
+        return self._take_holders(result)
+
+    @property
+    def mounts(self) -> dict[int, str]:
+        """Inodes of namespaces that are mounted in other mount namespaces, and paths to them."""
+        return self._mounts
+
+    def _take_holders(self, result: dict[str, Any]) -> list[Holders]:
         if "namespaces" in result:
             self._generation = result["generation"]
             self._holders = [
-                Holders(inode, tuple(pids), command)
-                for inode, pids, command in result["namespaces"]
+                Holders(inode, tuple(pids), command, container)
+                for inode, pids, command, container in result["namespaces"]
             ]
+            self._mounts = dict(result["mounts"])
         return self._holders
 
     async def identify(self, references: Sequence[NetnsRef]) -> list[int | str]:
@@ -192,6 +233,12 @@ class Broker:
         )
         numbers: list[int | str] = result
         return numbers
+
+    async def alive(self, nsids: Sequence[int]) -> list[bool]:
+        """Whether the host's numbers still belong to namespaces."""
+        result, _ = await self._call("alive", nsids=list(nsids))
+        answers: list[bool] = result
+        return answers
 
     async def own_nsid(self) -> int:
         """The host's number for itself; events of the host may carry it."""

@@ -97,6 +97,14 @@ class RtNetlink:
             number = self._get_nsid(which)
         return number
 
+    def is_alive(self, nsid: int) -> bool:
+        """Whether the host's number still belongs to a namespace."""
+        try:
+            self._one(RTM_GETNSID, 0, bytes(4) + _attribute(NETNSA_NSID, nsid))
+        except FileNotFoundError:
+            return False
+        return True
+
     def _get_nsid(self, which: bytes) -> int:
         return _integers(self._one(RTM_GETNSID, 0, bytes(4) + which)[4:]).get(NETNSA_NSID, -1)
 

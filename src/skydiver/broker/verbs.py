@@ -9,8 +9,10 @@ without side effects (O_PATH), and used only if it is the very namespace that th
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
+import signal
 import socket
 import struct
 from contextlib import contextmanager, suppress
@@ -18,12 +20,13 @@ from fcntl import ioctl
 
 from skydiver.broker.processes import Processes
 from skydiver.broker.rtnetlink import RtNetlink
+from skydiver.broker.tracepoints import Tracepoints
 from skydiver.broker.wire import Reply, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # see `wire`
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, NoReturn
 
 CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
@@ -35,6 +38,11 @@ _SO_RCVBUFFORCE = 33
 LARGEST_RECEIVE_BUFFER = 256 << 20
 MOST_NAMESPACES = 256
 """In one request, so that the broker is soon free again."""
+MOST_PROCESSES = 1024
+_MOST_PROCESSORS = 8192
+_LONGEST_PATH = 4096
+_PATIENCE_S = 1.0
+_MOST_ABANDONED = 4
 
 
 class Refused(Exception):
@@ -48,8 +56,29 @@ class Session:
         self.libc = ctypes.CDLL(None, use_errno=True)
         self.home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.device = os.fstat(self.home).st_dev
+        self.proc = "/proc"
         self.netlink = RtNetlink()
         self.processes = Processes()
+        self.tracepoints = Tracepoints(self.libc)
+        self.abandoned: list[int] = []
+        """Processes of ours that hang in a file system of a stranger."""
+
+    def move(self, proc: str) -> None:
+        """Be at home where the first process below `proc` is."""
+        home = _first_namespace(proc)
+        try:
+            if os.fstat(home).st_dev != self.device or ioctl(home, _NS_GET_NSTYPE) != CLONE_NEWNET:
+                raise Refused(f"{proc:.200}: is no /proc")
+            if os.fstat(home).st_ino != os.fstat(self.home).st_ino:
+                self._enter(home)
+        except OSError:
+            os.close(home)
+            raise
+        os.close(self.home)
+        self.home, self.proc = home, proc
+        self.netlink.close()
+        self.netlink = RtNetlink()
+        self.processes = Processes(proc, own=os.fstat(home).st_ino)
 
     @contextmanager
     def inside(self, descriptor: int) -> Iterator[None]:
@@ -70,6 +99,18 @@ class Session:
             raise OSError(number, f"cannot enter the network namespace: {os.strerror(number)}")
 
 
+def _first_namespace(proc: str) -> int:
+    try:
+        return os.open(f"{proc}/1/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        # Some hosts let nobody look at their first process; the kernel's own threads are where
+        # it began.
+        with open(f"{proc}/2/comm", "rb") as file:
+            if file.read() != b"kthreadd\n":
+                raise
+        return os.open(f"{proc}/2/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
 class Arguments:
     """The arguments of a request; each is taken once, by type and range, and none may be left."""
 
@@ -88,10 +129,22 @@ class Arguments:
             raise Refused(f"{name}: {value!r:.40} is neither true nor false")
         return value
 
-    def several(self, name: str) -> list[Any]:
+    def several(self, name: str, most: int = MOST_NAMESPACES) -> list[Any]:
         value = self._values.pop(name, None)
-        if type(value) is not list or len(value) > MOST_NAMESPACES:
-            raise Refused(f"{name}: expected a list of at most {MOST_NAMESPACES}")
+        if type(value) is not list or len(value) > most:
+            raise Refused(f"{name}: expected a list of at most {most}")
+        return value
+
+    def numbers(self, name: str, most: int, *, low: int = 0) -> list[int]:
+        values = self.several(name, most)
+        if not all(type(value) is int and low <= value < 2**31 for value in values):
+            raise Refused(f"{name}: expected numbers from {low}")
+        return values
+
+    def path(self, name: str) -> str:
+        value = self._values.pop(name, None)
+        if type(value) is not str or not _is_path(value):
+            raise Refused(f"{name}: expected an absolute path")
         return value
 
     def netns(self) -> dict[str, Any] | None:
@@ -108,6 +161,10 @@ class Arguments:
             raise Refused(f"unknown argument {next(iter(self._values))!r:.40}")
 
 
+def _is_path(value: str) -> bool:
+    return value.startswith("/") and "\0" not in value and len(value) <= _LONGEST_PATH
+
+
 @contextmanager
 def opened(session: Session, reference: dict[str, Any]) -> Iterator[int]:
     """A descriptor of the namespace that `reference` names, after making sure that it is it."""
@@ -116,11 +173,11 @@ def opened(session: Session, reference: dict[str, Any]) -> Iterator[int]:
     device = arguments.integer("device", 0, 2**64 - 1)
     path, pid = reference.get("path"), reference.get("pid")
     if path is None and type(pid) is int and 0 < pid < 2**31:
-        path = f"/proc/{pid}/ns/net"
-    elif type(path) is not str or not path.startswith("/") or "\0" in path or len(path) > 4096:
+        path = f"{session.proc}/{pid}/ns/net"
+    elif type(path) is not str or not _is_path(path):
         raise Refused("netns: expected an absolute path or the number of a process")
-    # O_PATH neither blocks on a FIFO nor wakes a device: a path can lead anywhere.
-    handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    elsewhere = path.startswith(f"{session.proc}/") and not path.endswith("/ns/net")
+    handle = _path_elsewhere(session, path) if elsewhere else _path(path)
     try:
         found = os.fstat(handle)
         if found.st_dev != session.device:
@@ -136,6 +193,47 @@ def opened(session: Session, reference: dict[str, Any]) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _path(path: str) -> int:
+    # O_PATH neither blocks on a FIFO nor wakes a device: a path can lead anywhere.
+    return os.open(path, os.O_PATH | os.O_CLOEXEC)
+
+
+def _path_elsewhere(session: Session, path: str) -> int:
+    """The same below the root of another process, which may be a file system that never answers:
+    a process of its own tries it, and is given up after a while."""
+    session.abandoned = [pid for pid in session.abandoned if os.waitpid(pid, os.WNOHANG)[0] == 0]
+    if len(session.abandoned) >= _MOST_ABANDONED:
+        raise OSError(errno.EBUSY, "too many file systems do not answer", path)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        child = os.fork()
+        if child == 0:
+            _send_path(theirs, path)
+        theirs.close()
+        ours.settimeout(_PATIENCE_S)
+        try:
+            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+        except TimeoutError as error:
+            os.kill(child, signal.SIGKILL)
+            session.abandoned.append(child)
+            raise OSError(errno.ETIMEDOUT, "its file system does not answer", path) from error
+    os.waitpid(child, 0)
+    if not descriptors:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    os.set_inheritable(descriptors[0], False)
+    return descriptors[0]
+
+
+def _send_path(channel: socket.socket, path: str) -> NoReturn:
+    try:
+        # Should it hang for ever, it holds nothing that others wait for the end of.
+        os.closerange(3, channel.fileno())
+        os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        socket.send_fds(channel, [b"."], [_path(path)])
+    finally:
+        os._exit(0)
 
 
 def _socket_inside(
@@ -197,15 +295,51 @@ def _open_packet() -> socket.socket:
     return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
 
 
+def host(session: Session, arguments: Arguments, reply: Reply) -> None:
+    """Which namespace is the host's: that of the first process below `proc`, for a broker in a
+    container that sees the host's processes there. To be asked first, as all other verbs follow."""
+    proc = arguments.path("proc")
+    arguments.end()
+    if proc != session.proc:
+        session.move(proc)
+    found = os.fstat(session.home)
+    reply.result = {"inode": found.st_ino, "device": found.st_dev}
+
+
+def births(session: Session, arguments: Arguments, reply: Reply) -> None:
+    """Tracepoints on one processor that tell of processes which may be in a new namespace; where
+    in their records, by kind, the number of the process is."""
+    processor = arguments.integer("processor", 0, _MOST_PROCESSORS)
+    arguments.end()
+    reply.descriptors += session.tracepoints.open(processor)
+    reply.result = [[one.number, one.pid_offset] for one in session.tracepoints.formats()]
+
+
 def holders(session: Session, arguments: Arguments, reply: Reply) -> None:
-    """Which network namespaces processes are in, other than the host's."""
+    """Which network namespaces processes are in, other than the host's, and which are mounted in
+    other mount namespaces."""
     known = arguments.integer("known", 0, 2**63)
     everything = arguments.boolean("everything")
     arguments.end()
-    generation = session.processes.scan(everything=everything)
-    reply.result = {"generation": generation}
-    if generation != known:
-        reply.result["namespaces"] = session.processes.namespaces()
+    session.processes.scan(everything=everything)
+    _tell_holders(session, known, reply)
+
+
+def look(session: Session, arguments: Arguments, reply: Reply) -> None:
+    """The same, after a look at only these processes."""
+    known = arguments.integer("known", 0, 2**63)
+    pids = arguments.numbers("pids", MOST_PROCESSES, low=1)
+    arguments.end()
+    session.processes.look(pids)
+    _tell_holders(session, known, reply)
+
+
+def _tell_holders(session: Session, known: int, reply: Reply) -> None:
+    processes = session.processes
+    reply.result = {"generation": processes.generation}
+    if processes.generation != known:
+        reply.result["namespaces"] = processes.namespaces()
+        reply.result["mounts"] = processes.mounts()
 
 
 def identify(session: Session, arguments: Arguments, reply: Reply) -> None:
@@ -227,6 +361,13 @@ def identify(session: Session, arguments: Arguments, reply: Reply) -> None:
         except (OSError, Refused) as error:
             numbers.append(_one_line(error))
     reply.result = numbers
+
+
+def alive(session: Session, arguments: Arguments, reply: Reply) -> None:
+    """Which of these numbers of the host still belong to a namespace."""
+    nsids = arguments.numbers("nsids", MOST_NAMESPACES)
+    arguments.end()
+    reply.result = [session.netlink.is_alive(nsid) for nsid in nsids]
 
 
 def _number(session: Session, descriptor: int) -> int:
@@ -273,8 +414,12 @@ def dump(session: Session, arguments: Arguments, reply: Reply) -> None:
 VERBS: dict[str, Callable[[Session, Arguments, Reply], None]] = {
     "netlink_socket": netlink_socket,
     "packet_socket": packet_socket,
+    "host": host,
+    "births": births,
     "holders": holders,
+    "look": look,
     "identify": identify,
+    "alive": alive,
     "dump": dump,
 }
 
