@@ -1,7 +1,7 @@
 """The agent of one host: its probes, captures and graph, wired to the analyzers.
 
-Runs without capabilities: whatever needs one is asked of the broker. Without an analyzer it goes
-on, and brings the next one up to date.
+Runs without capabilities and changes no files: whatever needs a capability is asked of the broker.
+Without an analyzer it goes on, and brings the next one up to date.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from skydiver.base.losses import Losses
 from skydiver.base.settings import Settings
 from skydiver.base.tasks import until_signal
 from skydiver.broker import drop_capabilities
+from skydiver.broker.confinement import forbid_writing
 from skydiver.broker.namespaces import Namespaces
 from skydiver.captures.supervisor import CaptureSet
 from skydiver.graph import Graph, Op, OpKind
@@ -52,6 +53,8 @@ def main(settings: Settings, broker: Broker) -> None:
     """Run the agent until SIGINT or SIGTERM; `Unavailable` when the broker ends before."""
     listening, connecting = server_context(settings.tls), client_context(settings.tls)
     drop_capabilities()
+    if settings.agent.read_only and not forbid_writing():
+        log.info("this kernel has no Landlock: nothing but its user keeps the agent from writing")
     for words in broker.missing:
         log.warning("this agent lacks %s", words)
     try:

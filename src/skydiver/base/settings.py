@@ -222,6 +222,8 @@ class MetadataConfigSettings:
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
     listen: Address = setting(Listen(), Address("127.0.0.1", 8081))
+    read_only: bool = setting(Flag(), True)
+    """Change no file and signal no other process, whoever it was started as; ours."""
     auth: AgentAuthSettings = section(AgentAuthSettings)
     topology: TopologySettings = section(TopologySettings)
     capture: CaptureSettings = section(CaptureSettings)
