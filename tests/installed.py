@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 from textwrap import dedent
 
@@ -65,3 +66,20 @@ def install(
     (site / f"{module}.py").write_text(dedent(source), encoding="utf-8")
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.delitem(sys.modules, module, raising=False)
+
+
+def install_in_place(project: Path) -> None:
+    """What an installer makes of a project's pyproject.toml, beside the project's modules."""
+    document = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    information = project / f"{document['name'].replace('-', '_')}.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {document['name']}\nVersion: {document['version']}\n",
+        encoding="utf-8",
+    )
+    lines = [
+        f"[{group}]\n{name} = {value}\n"
+        for group, entries in document["entry-points"].items()
+        for name, value in entries.items()
+    ]
+    (information / "entry_points.txt").write_text("".join(lines), encoding="utf-8")

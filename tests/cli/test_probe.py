@@ -6,10 +6,10 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
+from tests.installed import install_in_place
 
 from skydiver.probes import BUILTIN
 
@@ -32,16 +32,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = skydive("new", "rack_power", cwd=folder)
     assert (made.returncode, made.stderr) == (0, "")
     project = folder / "skydive-probe-rack-power"
-    document = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    information = project / "rack_power.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {document['name']}\nVersion: {document['version']}\n",
-        encoding="utf-8",
-    )
-    lines = [f"[{group}]\n{name} = {value}\n" for group, entries in document["entry-points"].items()
-             for name, value in entries.items()]  # fmt: skip
-    (information / "entry_points.txt").write_text("".join(lines), encoding="utf-8")
+    install_in_place(project)
     return project
 
 

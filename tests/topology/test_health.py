@@ -32,10 +32,20 @@ def test_what_an_agent_says_comes_out_as_status() -> None:
     }
 
 
+def test_why_a_probe_does_not_run_is_part_of_the_status() -> None:
+    """An installed probe that is broken is found without logging in to its host."""
+    graph = Graph(host="h1", origin=Origin("agent.h1"))
+    probes = {"host": {"Status": "running"}, "mine": {"Status": "stopped", "Error": "no module"}}
+    metadata = health_metadata(Losses(), (), probes)
+    graph.owned_by("test").upsert(NodeSpec(NodeID("h"), {"Type": "host", AGENT: metadata}))
+    assert hosts_status(graph.view())["h1"]["Probes"] == probes
+
+
 def test_nonsense_of_a_peer_is_passed_over() -> None:
     """Any publisher may write this key; the status of everybody must survive it."""
     graph = Graph(host="h1", origin=Origin("agent.h1"))
     nonsense = {"Losses": [7, {"Part": 1, "Reason": "x", "Count": "y"}], "Missing": 3, "Probes": []}
+    nonsense["ProbeErrors"] = ["x"]
     graph.owned_by("test").upsert(NodeSpec(NodeID("h"), {"Type": "host", AGENT: nonsense}))
     assert hosts_status(graph.view()) == {"h1": {"Losses": {}, "Missing": [], "Probes": {}}}
 

@@ -24,6 +24,7 @@ def health_metadata(
     losses: Losses, missing: Sequence[str], probes: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
     """The value of `AGENT`; members of its losses are ``Part``, ``Reason`` and ``Count``."""
+    errors = {name: status["Error"] for name, status in probes.items() if "Error" in status}
     return {
         "Losses": [
             {"Part": part, "Reason": reason.value, "Count": count}
@@ -31,6 +32,7 @@ def health_metadata(
         ],
         "Missing": list(missing),
         "Probes": {name: status["Status"] for name, status in probes.items()},
+        **({"ProbeErrors": errors} if errors else {}),
     }
 
 
@@ -63,6 +65,7 @@ def hosts_status(view: GraphView) -> dict[str, dict[str, Any]]:
         health = _mapping(node.metadata.get(AGENT))
         if not health:
             continue
+        errors = _mapping(health.get("ProbeErrors"))
         losses: dict[str, dict[str, int]] = {}
         for part, reason, count in lost_on(node):
             losses.setdefault(part, {})[reason] = count
@@ -72,6 +75,7 @@ def hosts_status(view: GraphView) -> dict[str, dict[str, Any]]:
             "Missing": [str(words) for words in _list(health.get("Missing"))],
             "Probes": {
                 name: {"Status": str(status)}
+                | ({"Error": str(errors[name])} if name in errors else {})
                 for name, status in _mapping(health.get("Probes")).items()
             },
         }
