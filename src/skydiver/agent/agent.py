@@ -83,7 +83,13 @@ async def run(
     origin = Origin(f"agent.{settings.host_id}")
     graph = Graph(host=settings.host_id, origin=origin, losses=losses)
     TidMapper(graph)
-    namespaces = Namespaces(broker, run_paths=(settings.agent.topology.netns.run_path,))
+    namespaces = Namespaces(
+        broker,
+        run_paths=(settings.agent.topology.netns.run_path,),
+        proc_path=settings.agent.topology.netns.proc_path,
+        losses=losses,
+    )
+    await namespaces.find_host()
     probes = ProbeSet(
         configured(settings.agent),
         graph=graph,

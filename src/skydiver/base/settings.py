@@ -192,6 +192,8 @@ class NetlinkSettings:
 @dataclass(frozen=True, slots=True)
 class NetnsSettings:
     run_path: str = setting(Text(), "/var/run/netns")
+    proc_path: str = setting(Text(), "/proc")
+    """Where the host's processes are, for an agent in a container; ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 The kernel tells nobody that a namespace was made. Two tracepoints come near, and cost the host
 nothing to speak of: ``task_newtask``, with a filter in the kernel for clones with CLONE_NEWNET, and
 ``sched_process_exec``, because programs that unshare go on to run another one. Why not the system
-calls themselves, nor the records that perf has for namespaces: docs/adr/0009.
+calls themselves, nor the records that perf has for namespaces: docs/adr/0008.
 
 Tracepoints are known by numbers, which tracefs tells. Where it is not mounted, it is opened without
 being mounted anywhere (fsopen, Linux 5.2), so that the host looks as before.

@@ -55,7 +55,11 @@ class KnownNamespaces(Protocol):
     def get(self, inode: int, device: int | None = None) -> Namespace | None: ...
 
     def subscribe(
-        self, *, added: Callable[[Namespace], None], removed: Callable[[Namespace], None]
+        self,
+        *,
+        added: Callable[[Namespace], None],
+        removed: Callable[[Namespace], None],
+        released: Callable[[Namespace], None],
     ) -> Callable[[], None]: ...
 
 
@@ -188,7 +192,9 @@ class CaptureSet:
         """Follow nodes and namespaces, count, send flows; ends by cancellation, then stops all."""
         settings = self._settings
         forget_namespaces = self._namespaces.subscribe(
-            added=lambda _: None, removed=self._on_namespace_removed
+            added=lambda _: None,
+            removed=self._on_namespace_removed,
+            released=self._on_namespace_removed,
         )
         forget_graph = self._graph.subscribe(self._on_event)
         try:
