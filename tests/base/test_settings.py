@@ -172,8 +172,8 @@ def test_keys_do_not_mind_case_nor_dots(tmp_path: Path) -> None:
          "(while parsing a flow sequence from line 1 on)"),
         ("\thost_id: x", "{file}, line 1, column 1: not YAML: a tab, or another character that "
          "needs quotes; expected spaces or a quoted text"),
-        ("host_id: a: b", "{file}, line 1, column 11: not YAML: a key where none can be; expected a "
-         "value, in quotes when it holds ': '"),
+        ("host_id: a: b", "{file}, line 1, column 11: not YAML: a key where none can be; "
+         "expected a value, in quotes when it holds ': '"),
         ("a: 1\n---\nb: 2\n", "{file}, line 2, column 1: not YAML: a second document; "
          "expected one in a file (expected a single document in the stream from line 1 on)"),
         ("host_id: a\nHost_ID: b\n", "{file}, line 2, column 1: Host_ID is given twice"),
@@ -292,16 +292,41 @@ def test_keys_of_the_original_without_effect_are_said_in_one_line(tmp_path: Path
         "storage:\n  myes: {driver: elasticsearch, hosts: ['http://me:secret@es:9200']}\n"
         "analyzer: {topology: {k8s: {probes: [pod]}}, peers: {other: {endpoints: [a:1]}}}\n"
         "rbac: {policy: ['p, x, y, z, deny']}\n"
-        "tls: {ca_cert: /x}\n"
     )
     settings, warnings = load(text, folder=tmp_path)
     assert warnings == [
-        "no protection by rbac.policy, tls.ca_cert: these settings have no effect yet",
+        "no protection by rbac.policy: these settings have no effect yet",
         "accepted but without effect yet: analyzer.peers.other.endpoints, "
         "analyzer.topology.k8s.probes, etcd.embedded, storage.myes.driver, storage.myes.hosts",
     ]
     assert settings.get("etcd.embedded") is False
     assert settings.get("storage.myes.hosts") == ["http://********@es:9200"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"server_cert": "x"}, "tls.server_cert and tls.server_key: expected both or none"),
+        ({"client_key": "x"}, "tls.client_cert and tls.client_key: expected both or none"),
+        (
+            {"server_cert": "x", "server_key": "x", "require_client_cert": "true"},
+            "tls.require_client_cert: expected tls.ca_cert, which says whose certificates count",
+        ),
+    ],
+)
+def test_half_of_what_tls_needs_is_refused(keys: dict[str, str], message: str) -> None:
+    """Whoever wrote it believes to be protected."""
+    with pytest.raises(ConfigError) as raised:
+        load(overrides={f"tls.{key}": value for key, value in keys.items()})
+    assert str(raised.value) == message
+
+
+def test_files_of_tls_that_do_not_switch_it_on_are_said() -> None:
+    """An authority alone protects nothing, as in the original."""
+    settings, warnings = load(overrides={"tls.ca_cert": "x"})
+    assert not settings.tls.on
+    assert len(warnings) == 1
+    assert warnings[0].startswith("TLS is off: expected tls.server_cert and tls.server_key, or ")
 
 
 def test_old_names_stand_for_new_ones_that_are_not_given(tmp_path: Path) -> None:
@@ -417,7 +442,7 @@ def test_a_wrong_file_of_the_metadata_is_refused(value: Any, says: str) -> None:
 def test_every_key_of_the_reference_is_known() -> None:
     """Whatever the original's documentation names must be accepted."""
     keys = """
-        host_id analyzers tls.client_cert http.cookie http.rest.debug http.ws.bulk_maxdelay
+        host_id analyzers tls.ca_cert http.cookie http.rest.debug http.ws.bulk_maxdelay
         http.ws.enable_write_compression cache.cleanup plugin.plugins_dir analyzer.listen
         analyzer.auth.cluster.password analyzer.cluster analyzer.startup.capture_type
         analyzer.flow.max_buffer_size analyzer.topology.fabric analyzer.topology.ovn.cacert

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from skydiver.api.auth import authenticator, cluster_authenticator, websocket_gu
 from skydiver.api.captures import check_bpf
 from skydiver.api.origins import allowed_origins
 from skydiver.api.server import build_app, refuse_exposure, serve
+from skydiver.api.tls import server_context
 from skydiver.base.errors import ConfigError, ProtocolError, QueryError
 from skydiver.base.ids import Origin
 from skydiver.base.losses import Losses
@@ -38,17 +40,18 @@ OBJECTS = "objects.sqlite"
 
 def main(settings: Settings, *, uid: int | None) -> None:
     """Run until SIGINT or SIGTERM; started as root, as the user `uid` or else `skydive`."""
+    tls = server_context(settings.tls)
     identity = privileges.wanted(uid)
     privileges.prepare_folder(Path(settings.data_dir), identity)
     if identity is not None:
         privileges.import_everything()
         privileges.become(identity)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(settings))
+        runner.run(run(settings, tls))
 
 
-async def run(settings: Settings) -> None:
-    """All parts of the analyzer in one task group, until a signal."""
+async def run(settings: Settings, tls: ssl.SSLContext | None) -> None:
+    """All parts of the analyzer in one task group, until a signal; it listens with `tls`."""
     losses = Losses()
     origin = Origin(f"analyzer.{settings.host_id}")
     graph = Graph(host=settings.host_id, origin=origin, losses=losses)
@@ -113,7 +116,7 @@ async def run(settings: Settings) -> None:
             store=store,
             add_routes=hub.add_routes,
         )
-        async with serve(app, settings.analyzer.listen, key="analyzer.listen") as address:
+        async with serve(app, settings.analyzer.listen, key="analyzer.listen", tls=tls) as address:
             log.info("analyzer listens on %s", address)
             async with asyncio.TaskGroup() as tasks:
                 running = [

@@ -8,6 +8,7 @@ when the application is built, so that an API without authentication pays nothin
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -42,6 +43,7 @@ KEEP_ALIVE_S = 75.0
 """How long a connection may be without a whole request line and headers, however they trickle."""
 CLOSE_S = 1.0
 _ANY_PATH = "/{path}"
+_ONLY_TLS = "max-age=63072000; includeSubDomains"
 
 
 def build_app(
@@ -79,6 +81,8 @@ def build_app(
     routes += Description(service, routes).routes()
     app = web.Application(middlewares=[_answer], client_max_size=settings.http.rest.max_body_bytes)
     app[LOSSES] = losses
+    if settings.tls.on:
+        app.on_response_prepare.append(_insist_on_tls)
     listen = (settings.analyzer if service == "analyzer" else settings.agent).listen
     origins = allowed_origins(settings, listen)
     for route in routes:
@@ -98,10 +102,13 @@ def build_app(
 
 
 @asynccontextmanager
-async def serve(app: web.Application, listen: Address, *, key: str) -> AsyncIterator[Address]:
+async def serve(
+    app: web.Application, listen: Address, *, key: str, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Address]:
     """Serve `app` until the block ends; gives the address, with the port that was found for 0.
 
-    `key` is the setting that names the address, for the message when it cannot be had.
+    `key` is the setting that names the address, for the message when it cannot be had. Without
+    `tls` everything is in clear.
     """
     runner = Runner(
         app,
@@ -117,7 +124,7 @@ async def serve(app: web.Application, listen: Address, *, key: str) -> AsyncIter
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, listen.host, listen.port).start()
+            await web.TCPSite(runner, listen.host, listen.port, ssl_context=tls).start()
         except OSError as error:
             # asyncio puts words of its own around those of the system.
             reason = (error.strerror or str(error)).rpartition(": ")[2].lower()
@@ -193,6 +200,11 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     if isinstance(answer, web.Response):
         await compress(request, answer)
     return answer
+
+
+async def _insist_on_tls(request: web.Request, answer: web.StreamResponse) -> None:
+    if request.secure and request.path.startswith(("/login", "/ws/")):
+        answer.headers["Strict-Transport-Security"] = _ONLY_TLS
 
 
 async def _expect(request: web.Request) -> web.Response | None:

@@ -7,8 +7,8 @@ The fields below are the keys: ``settings.agent.topology.netns.run_path`` is wha
 
 Highest first: an option given on the command line, the environment, the files in reverse order,
 the default. Keys do not mind case. An unknown key in a file is an error that names it, the place,
-and the nearest known key, a line for each; unknown variables are not ours (Kubernetes sets some with our prefix)
-unless they look like a slip of the pen.
+and the nearest known key, a line for each; unknown variables are not ours (Kubernetes sets some
+with our prefix) unless they look like a slip of the pen.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ __all__ = [
     "AuthSettings",
     "MetadataFile",
     "Settings",
+    "TlsSettings",
     "load_settings",
 ]
 
@@ -104,6 +105,26 @@ class LoggingSettings:
     stdout: LoggingOutput = section(LoggingOutput)
     file: LoggingFile = section(LoggingFile)
     syslog: LoggingSyslog = section(LoggingSyslog)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Files in PEM (api.md §3.14)."""
+
+    server_cert: str = setting(Text(), "")
+    server_key: str = setting(Text(), "")
+    client_cert: str = setting(Text(), "")
+    """Shown by whoever connects."""
+    client_key: str = setting(Text(), "")
+    ca_cert: str = setting(Text(), "")
+    """Who may have signed the certificates of others; empty = the authorities of the system."""
+    require_client_cert: bool = setting(Flag(), False)
+
+    @property
+    def on(self) -> bool:
+        """Whether all listening and connecting is by TLS."""
+        pair = self.client_cert and self.client_key
+        return bool((self.server_cert and self.server_key) or (self.ca_cert and pair))
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +311,7 @@ class Settings:
     """Folder of the embedded stores; ours."""
     analyzers: tuple[Address, ...] = setting(Addresses(), ())
     logging: LoggingSettings = section(LoggingSettings)
+    tls: TlsSettings = section(TlsSettings)
     http: HttpSettings = section(HttpSettings)
     analyzer: AnalyzerSettings = section(AnalyzerSettings)
     agent: AgentSettings = section(AgentSettings)
@@ -345,6 +367,7 @@ def load_settings(
     given.rename(warn)
     settings: Settings = given.build(Settings, reserved=given.reserved())
     _refuse_nonsense(settings)
+    _check_tls(settings.tls, warn)
     _say_reserved(settings, warn)
     return settings
 
@@ -418,6 +441,24 @@ def _refuse_nonsense(settings: Settings) -> None:
     if not settings.host_id or len(settings.host_id) > 255 or not settings.host_id.isprintable():
         raise ConfigError(
             f"host_id: expected 1 to 255 printable characters, got {settings.host_id[:60]!r}"
+        )
+
+
+def _check_tls(tls: TlsSettings, warn: Callable[[str], None]) -> None:
+    for cert, key, part in (
+        (tls.server_cert, tls.server_key, "server"),
+        (tls.client_cert, tls.client_key, "client"),
+    ):
+        if bool(cert) != bool(key):
+            raise ConfigError(f"tls.{part}_cert and tls.{part}_key: expected both or none")
+    if tls.require_client_cert and not tls.ca_cert:
+        raise ConfigError(
+            "tls.require_client_cert: expected tls.ca_cert, which says whose certificates count"
+        )
+    if not tls.on and tls != TlsSettings():
+        warn(
+            "TLS is off: expected tls.server_cert and tls.server_key, "
+            "or tls.client_cert, tls.client_key and tls.ca_cert"
         )
 
 

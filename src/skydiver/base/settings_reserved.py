@@ -25,12 +25,6 @@ _FLATTENED = (
 
 RESERVED: Mapping[str, Any] = {
     # General
-    "tls.client_cert": None,
-    "tls.client_key": None,
-    "tls.server_cert": None,
-    "tls.server_key": None,
-    "tls.ca_cert": None,
-    "tls.require_client_cert": False,
     "http.rest.debug": None,
     "http.ws.bulk_maxmsgs": None,
     "http.ws.bulk_maxdelay": None,
@@ -182,7 +176,7 @@ RESERVED: Mapping[str, Any] = {
 }
 """Key to default; None = none. ``*`` stands for a name that the user chose."""
 
-PROTECTING = ("tls.", "rbac.")
+PROTECTING = ("rbac.",)
 """Keys that promise protection: that these have no effect is said in words of its own."""
 
 OLD_NAMES: Mapping[str, tuple[str, ...]] = {

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
+    from skydiver.base.settings import Settings
     from skydiver.client.rest import Access
 
 DEFAULT_ADDRESS = "127.0.0.1:8082"
@@ -93,13 +94,17 @@ class ClientOptions(GlobalOptions):
     ] = ""
     cacert: Annotated[
         str,
-        typer.Option(metavar="FILE", help="Authorities to trust.", rich_help_panel=CLIENT_PANEL),
+        typer.Option(
+            metavar="FILE",
+            help="Authorities to trust; switches TLS on.",
+            rich_help_panel=CLIENT_PANEL,
+        ),
     ] = ""
     cert: Annotated[
         str,
         typer.Option(
             metavar="FILE",
-            help="Client certificate; with --key it switches TLS on.",
+            help="Certificate to show; with --key it switches TLS on.",
             rich_help_panel=CLIENT_PANEL,
         ),
     ] = ""
@@ -118,11 +123,13 @@ class ClientOptions(GlobalOptions):
         """Where to go and as whom: option, then environment, then configuration, then default."""
         from skydiver.client.rest import Access, parse_address
 
+        configured = self._configured()
+        first = next(iter(configured.analyzers), "") if configured else ""
         host, port = parse_address(
             self.analyzer
             or os.environ.get("SKYDIVE_ANALYZER", "")
             or next(iter(os.environ.get("SKYDIVE_ANALYZERS", "").split()), "")
-            or self._configured_analyzer()
+            or str(first)
             or DEFAULT_ADDRESS
         )
         return Access(
@@ -130,21 +137,37 @@ class ClientOptions(GlobalOptions):
             port=port,
             username=self.username or os.environ.get("SKYDIVE_USERNAME", ""),
             password=self.password or os.environ.get("SKYDIVE_PASSWORD", ""),
-            cacert=self.cacert,
-            cert=self.cert,
-            key=self.key,
             insecure=self.insecure,
+            **self._tls(configured),
         )
 
-    def _configured_analyzer(self) -> str:
-        """The first of ``analyzers`` in the configuration, which is read only for this."""
-        if not self.conf and not os.access(DEFAULT_FILE, os.R_OK):
-            return ""
+    def _tls(self, configured: Settings | None) -> dict[str, Any]:
+        """Certificates by option; without any, those of the configuration."""
+        from skydiver.base.errors import ConfigError
+
+        if bool(self.cert) != bool(self.key):
+            raise ConfigError("--cert and --key: expected both or none")
+        if self.cert or self.cacert:
+            return {"cacert": self.cacert, "cert": self.cert, "key": self.key, "tls": True}
+        if configured is None or not configured.tls.on:
+            return {}
+        tls = configured.tls
+        return {
+            "cacert": tls.ca_cert,
+            "cert": tls.client_cert,
+            "key": tls.client_key,
+            "tls": True,
+        }
+
+    def _configured(self) -> Settings | None:
+        """The configuration when there is one; loading settings takes longer than a request."""
+        named = self.conf or os.access(DEFAULT_FILE, os.R_OK)
+        if not named and not any(name.startswith("SKYDIVE_TLS_") for name in os.environ):
+            return None
         from skydiver.base.settings import load_settings
 
         # What else a file says is for agent and analyzer, and so are warnings about it.
-        analyzers = load_settings(self.conf, warn=lambda _: None).analyzers
-        return str(analyzers[0]) if analyzers else ""
+        return load_settings(self.conf, warn=lambda _: None)
 
 
 def takes(options: type[GlobalOptions]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -19,7 +19,8 @@ import aiohttp
 import orjson
 
 from skydiver.base.errors import ConfigError, ProtocolError, Unavailable
-from skydiver.client.rest import Access, unreachable
+from skydiver.client.rest import Access, refused_tls, unreachable
+from skydiver.client.tls import reason_of
 
 ANSWER_TIMEOUT_S = 30.0
 """How long the server may take to work through what it was sent."""
@@ -103,6 +104,8 @@ class Publisher:
         except aiohttp.WSServerHandshakeError as error:
             raise self._refused(error.status) from error
         except (aiohttp.ClientError, OSError) as error:
+            if access.tls and (refused := reason_of(error)):
+                raise refused_tls(access.authority, refused) from error
             reason = getattr(error, "strerror", None) or str(error)
             raise unreachable(access.authority, reason) from error
 

@@ -40,16 +40,13 @@ class Access:
     cacert: str = ""
     """File of the authorities to trust; empty = those of the system."""
     cert: str = ""
-    """TLS is used when both `cert` and `key` are given, as in the original."""
+    """Shown to the server."""
     key: str = ""
     insecure: bool = False
     """Trust any certificate of the server."""
+    tls: bool = False
+    """Whether connections are encrypted."""
     timeout_s: float = 60.0
-
-    @property
-    def tls(self) -> bool:
-        """Whether connections are encrypted."""
-        return bool(self.cert and self.key)
 
     @property
     def authority(self) -> str:
@@ -65,18 +62,11 @@ class Access:
 
     def ssl_context(self) -> ssl.SSLContext:
         """What `cacert`, `cert`, `key` and `insecure` say, for a TLS connection."""
-        import ssl
+        from skydiver.client.tls import client_context  # late: most requests are in clear
 
-        try:
-            context = ssl.create_default_context(cafile=self.cacert or None)
-            context.load_cert_chain(self.cert, self.key)
-        except (OSError, ssl.SSLError) as error:
-            files = ", ".join(name for name in (self.cacert, self.cert, self.key) if name)
-            raise ConfigError(f"TLS files {files}: {error}") from error
-        if self.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
+        return client_context(
+            cacert=self.cacert, cert=self.cert, key=self.key, insecure=self.insecure
+        )
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -218,6 +208,11 @@ class Client:
 
     def _failure(self, error: OSError | http.client.HTTPException, what: str) -> SkydiverError:
         where = self.access.authority
+        if self.access.tls:
+            from skydiver.client.tls import reason_of
+
+            if refused := reason_of(error):
+                return refused_tls(where, refused)
         match error:
             case ConnectionRefusedError():
                 return unreachable(where, "connection refused")
@@ -225,6 +220,11 @@ class Client:
                 return Unavailable(f"{where} did not answer within {self.access.timeout_s:g} s")
             case socket.gaierror():
                 return ConfigError(f"address {where}: {error.strerror}")
+            case http.client.RemoteDisconnected() | ConnectionResetError() if not self.access.tls:
+                return Unavailable(
+                    f"{what}: {where} closed the connection without response; "
+                    "if it speaks TLS, give --cacert"
+                )
             case http.client.HTTPException() if not isinstance(error, ConnectionError):
                 kind = type(error).__name__
                 return ProtocolError(f"{what}: {where} does not answer in HTTP ({kind})")
@@ -238,6 +238,13 @@ def unreachable(where: str, reason: str) -> Unavailable:
     return Unavailable(
         f"no analyzer at {where} ({reason.lower()}); start one with 'skydive allinone', "
         "or name another by --analyzer or SKYDIVE_ANALYZER"
+    )
+
+
+def refused_tls(where: str, reason: str) -> Unavailable:
+    """Somebody is at an address, but not whom we trust, or who trusts us."""
+    return Unavailable(
+        f"no TLS connection to {where}: {reason}; see --cacert, --cert, --key and --insecure"
     )
 
 

@@ -35,6 +35,7 @@ from skydiver.base.clock import ClockMs, ClockNs, wall_ms, wall_ns
 from skydiver.base.errors import ProtocolError, SkydiverError, Unavailable
 from skydiver.base.ids import NodeID
 from skydiver.base.losses import Losses, LossReason
+from skydiver.client.tls import reason_of
 from skydiver.graph import Graph, GraphEvent
 from skydiver.graph.wire import GraphMessage
 from skydiver.hub import clocks, table_query
@@ -555,4 +556,5 @@ def _refusal(status: int) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    said = reason_of(error) or getattr(error, "strerror", None) or str(error)
+    return said or type(error).__name__
