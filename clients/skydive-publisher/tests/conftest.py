@@ -22,6 +22,17 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Analyzer]]:
         one.stop()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Analyzer]:
+    analyzer = Analyzer(tmp_path_factory.mktemp("analyzer"))
+    analyzer.start()
+    yield analyzer
+    analyzer.stop()
+
+
 @pytest.fixture
-def analyzer(start: Callable[[str], Analyzer]) -> Analyzer:
-    return start("")
+def analyzer(shared: Analyzer) -> Iterator[Analyzer]:
+    """One that several tests use, empty and without publishers for each."""
+    shared.until(shared.alone)
+    yield shared
+    shared.until(shared.alone)

@@ -52,13 +52,20 @@ class Analyzer:
         return self._log.read_text(encoding="utf-8")
 
     def query(self, gremlin: str) -> Any:
+        return self._ask("POST", "/api/topology", {"GremlinQuery": gremlin})
+
+    def alone(self) -> bool:
+        """Whether nobody publishes, and nothing is left."""
+        return not self._ask("GET", "/api/status", None)["Publishers"] and not self.nodes()
+
+    def _ask(self, method: str, path: str, body: Any) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
-            connection.request("POST", "/api/topology", json.dumps({"GremlinQuery": gremlin}))
+            connection.request(method, path, json.dumps(body))
             answer = connection.getresponse()
-            body = answer.read()
-            assert answer.status == 200, body
-            return json.loads(body)
+            text = answer.read()
+            assert answer.status == 200, text
+            return json.loads(text)
         finally:
             connection.close()
 

@@ -84,6 +84,11 @@ def test_an_identifier_is_a_text(id_: Any) -> None:
         publisher.link("x", id_, "layer2")
     with pytest.raises(Invalid, match="is no node of this publisher"):
         publisher.update("x", {})
+    publisher.upsert_node("x", {"Type": "t", "Name": "n"})
+    with pytest.raises(Invalid, match="key: expected a text"):
+        publisher.update("x", {id_: 1})
+    with pytest.raises(Invalid, match="metadata: expected a mapping, got 5"):
+        publisher.link("x", "y", "layer2", 5)  # type: ignore[arg-type]
 
 
 def test_a_message_has_the_members_that_every_server_expects() -> None:

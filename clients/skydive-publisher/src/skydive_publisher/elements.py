@@ -128,7 +128,7 @@ def changed(
     """Metadata with some members set and others removed; a dot in a key goes into an object."""
     result: dict[str, Any] = json.loads(json.dumps(metadata))
     for path, value in changes.items():
-        *parents, last = path.split(".")
+        *parents, last = checked_id(path, "key").split(".")
         place = result
         for parent in parents:
             place = place.setdefault(parent, {})
@@ -136,7 +136,7 @@ def changed(
                 raise Invalid(f"{path}: {parent} is a value, not an object")
         place[last] = value
     for path in remove:
-        *parents, last = path.split(".")
+        *parents, last = checked_id(path, "key").split(".")
         inner: Any = result
         for parent in parents:
             inner = inner.get(parent) if isinstance(inner, dict) else None

@@ -65,22 +65,25 @@ class Publisher:
         origin: str,
         username: str = "",
         password: str = "",
+        host: str = "",
         persistent: bool = False,
         context: ssl.SSLContext | None = None,
         endpoint: str = "/ws/publisher",
     ) -> None:
-        """`origin` is ``<program>.<host>``; of each there is one at a time.
+        """`origin` is ``<program>.<name>``. A server takes one publisher of each name at a time,
+        whatever the program: ``neutron.neutron-host1`` leaves room for others on that host. `host`
+        is the one that the elements are on; by default the name.
 
         `persistent`: the elements stay when this program ends, until it states something else the
         next time. Otherwise they go with the connection. `context` switches TLS on.
         """
-        program, dot, host = origin.partition(".")
-        if not (program and dot and host and origin.isascii() and origin.isprintable()):
-            raise Invalid(f"origin: expected <program>.<host>, got {origin!r}")
+        program, dot, name = origin.partition(".")
+        if not (program and dot and name and origin.isascii() and origin.isprintable()):
+            raise Invalid(f"origin: expected <program>.<name>, got {origin!r}")
         self._server = server(address, endpoint, username, password, context)
-        self._origin, self._host = origin, host
+        self._origin, self._host = origin, checked_id(host or name, "host")
         self._headers = {
-            "X-Host-ID": host,
+            "X-Host-ID": name,
             "X-Client-Type": program,
             "X-Client-Protocol": "json",
             "X-Persistence-Policy": "Persistent" if persistent else "DeleteOnDisconnect",
@@ -222,8 +225,7 @@ class Publisher:
         Both ends may be stated later, and may be nodes of others.
         """
         ends = checked_id(parent, "parent"), checked_id(child, "child")
-        content = dict(metadata or {}, RelationType=relation)
-        copy, size = checked(content, EDGE)
+        copy, size = checked({**_mapping(metadata), "RelationType": relation}, EDGE)
         with self._changed:
             self._put((EDGE, edge_id(parent, child, relation)), copy, size, *ends)
 
@@ -255,7 +257,8 @@ class Publisher:
         before = self._held.get(key)
         if before is not None and before.metadata == metadata:
             return
-        size += OVERHEAD_BYTES + len(key[1]) + len(parent) + len(child) + 2 * len(self._origin)
+        size += OVERHEAD_BYTES + len(key[1]) + len(parent) + len(child)
+        size += len(self._origin) + len(self._host)
         grown = self._bytes + size - (before.size if before else 0)
         if grown > MOST_BYTES:
             raise Full(f"a publisher holds at most {MOST_BYTES >> 20} MiB")
@@ -377,9 +380,10 @@ class Publisher:
         while not self._closing:
             self._send(connection)
             with self._changed:
-                if self._awaited > max(asked, self._read) and not self._pending():
-                    asked = self._stated
-                    connection.ping(str(asked))
+                asks = self._awaited > max(asked, self._read) and not self._pending()
+                asked = self._stated if asks else asked
+            if asks:
+                connection.ping(str(asked))
             if connection.wait(waked, 1.0):
                 _drain(waked)
                 heard = time.monotonic() if self._listen(connection) else heard
@@ -478,6 +482,12 @@ class _Batch:
             self._publisher._batches.remove(threading.get_ident())
             if not self._publisher._batches:
                 self._publisher._wake_up()
+
+
+def _mapping(metadata: Any) -> Mapping[str, Any]:
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise Invalid(f"metadata: expected a mapping, got {metadata!r}")
+    return metadata or {}
 
 
 def _drain(waked: socket.socket) -> None:
