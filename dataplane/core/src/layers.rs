@@ -93,6 +93,7 @@ layers! {
     Geneve = "Geneve",
     Mpls = "MPLS",
     GtpV1U = "GTPv1U",
+    Nsh = "NSH",
     Dns = "DNS",
     DhcpV4 = "DHCPv4",
     DhcpV6 = "DHCPv6",

@@ -301,6 +301,8 @@ enum Next {
     Mpls,
     MplsPayload,
     Vxlan,
+    VxlanGpe,
+    Nsh,
     Geneve,
     Gtp,
     Ppp,
@@ -354,6 +356,8 @@ impl Decoder<'_, '_> {
                 Next::Tcp => self.tcp(),
                 Next::Udp => self.udp(),
                 Next::Vxlan => self.vxlan(),
+                Next::VxlanGpe => self.vxlan_gpe(),
+                Next::Nsh => self.nsh(),
                 Next::Geneve => self.geneve(),
                 Next::Mpls => self.mpls(),
                 Next::MplsPayload => self.mpls_payload(),
@@ -506,7 +510,9 @@ impl Decoder<'_, '_> {
             0x0806 => self.arp(),
             0x8847 | 0x8848 => Next::Mpls,
             0x6558 => Next::Ethernet,
-            0x88BE => self.erspan(),
+            0x88BE => self.erspan(8),
+            0x22EB => self.erspan_iii(),
+            0x894F => self.nsh(),
             0x8863 | 0x8864 => self.pppoe(),
             0x880B => Next::Ppp,
             0x888E => self.eapol(),
@@ -540,14 +546,36 @@ impl Decoder<'_, '_> {
         self.leaf(Layer::Arp, 8 + addresses)
     }
 
-    /// ERSPAN type II: 8 bytes that are not a layer, then Ethernet.
-    fn erspan(&mut self) -> Next {
-        if self.rest().len() < 8 {
+    /// ERSPAN: some bytes that are not a layer, then Ethernet.
+    fn erspan(&mut self, bytes: usize) -> Next {
+        if self.rest().len() < bytes {
             return Next::Failed;
         }
-        self.at += 8;
-        self.unseen += 8;
+        self.at += bytes;
+        self.unseen += bytes;
         self.payload(Next::Ethernet)
+    }
+
+    /// ERSPAN type III: 12 bytes, and 8 more when the last bit says so.
+    fn erspan_iii(&mut self) -> Next {
+        match self.header::<12>() {
+            Some(header) if header[11] & 1 == 1 => self.erspan(20),
+            _ => self.erspan(12),
+        }
+    }
+
+    /// A service function path (RFC 8300). It is a tunnel whose id is that of the path.
+    fn nsh(&mut self) -> Next {
+        let Some([first, length, _, next, a, b, c, _]) = self.header::<8>() else {
+            return Next::Failed;
+        };
+        let bytes = 4 * usize::from(length & 0x3F);
+        if first >> 6 != 0 || bytes < 8 || self.rest().len() < bytes || !self.add(Layer::Nsh) {
+            return Next::Failed;
+        }
+        self.current.network_id = u32::from_be_bytes([0, a, b, c]);
+        self.at += bytes;
+        self.split(carried(next))
     }
 
     fn llc(&mut self) -> Next {
@@ -923,6 +951,7 @@ impl Decoder<'_, '_> {
     fn udp_port(&mut self, port: u16) -> Option<Next> {
         let leaf = match port {
             4789 | 8472 => return Some(Next::Vxlan),
+            4790 => return Some(Next::VxlanGpe),
             6081 => return Some(Next::Geneve),
             2152 => return Some(Next::Gtp),
             53 => Layer::Dns,
@@ -1024,6 +1053,10 @@ impl Decoder<'_, '_> {
             return Next::Failed;
         }
         self.at += bytes;
+        if kind == 0x88BE && flags & 0x10 == 0 {
+            // ERSPAN of type I has no sequence and no header of its own.
+            return self.split(Next::Ethernet);
+        }
         // MPLS with something in it takes over the split (flows.md §3.4).
         if matches!(kind, 0x8847 | 0x8848) && self.rest().len() > 4 {
             return Next::Mpls;
@@ -1090,6 +1123,24 @@ impl Decoder<'_, '_> {
         self.split(Next::Ethernet)
     }
 
+    /// VXLAN that says what it carries (VXLAN-GPE).
+    fn vxlan_gpe(&mut self) -> Next {
+        let Some([flags, _, _, next, a, b, c, _]) = self.header::<8>() else {
+            return Next::Failed;
+        };
+        if !self.add(Layer::Vxlan) {
+            return Next::Failed;
+        }
+        self.current.network_id = u32::from_be_bytes([0, a, b, c]);
+        self.current.overlay = true;
+        self.at += 8;
+        self.split(if flags & 0x04 == 0 {
+            Next::Ethernet
+        } else {
+            carried(next)
+        })
+    }
+
     fn geneve(&mut self) -> Next {
         let Some([first, _, high, low, a, b, c, _]) = self.header::<8>() else {
             return Next::Failed;
@@ -1143,6 +1194,18 @@ impl Decoder<'_, '_> {
             _ => Next::Ppp,
         };
         self.pass(Layer::GtpV1U, bytes, next)
+    }
+}
+
+/// What follows NSH and VXLAN-GPE, by the number that both use (RFC 8300 §11.2.5).
+fn carried(number: u8) -> Next {
+    match number {
+        1 => Next::IPv4,
+        2 => Next::IPv6,
+        3 => Next::Ethernet,
+        4 => Next::Nsh,
+        5 => Next::Mpls,
+        _ => Next::Failed,
     }
 }
 

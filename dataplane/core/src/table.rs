@@ -259,8 +259,10 @@ impl Group {
             let mut depth = 0;
             for (place, sub_packet) in packet.sub_packets().iter().enumerate() {
                 if sub_packet.is_anonymous() {
-                    // Nothing to make a flow of. Of further MPLS labels that is to be expected.
-                    failed |= packet.layers(sub_packet) != [Layer::Mpls];
+                    // Nothing to make a flow of. Of a tunnel header right behind another that is to be
+                    // expected.
+                    let layers = packet.layers(sub_packet);
+                    failed |= layers != [Layer::Mpls] && layers != [Layer::Nsh];
                     continue;
                 }
                 let Some(step) = self.steps.get_mut(self.used) else {

@@ -573,6 +573,183 @@ fn layers_have_the_names_of_the_original() {
 }
 
 #[test]
+fn tunnels_part_a_packet_whatever_their_header_says() {
+    let inner = ethernet(3, 4, 0x0800, &ipv4(3, 4, 6, &tcp(1, 2, 0, b"")));
+    let gre = |header: &[u8], inner: &[u8]| {
+        ethernet(1, 2, 0x0800, &ipv4(1, 2, 47, &[header, inner].concat()))
+    };
+    let over = |port: u16, header: &[u8], inner: &[u8]| {
+        let payload = [header, inner].concat();
+        ethernet(1, 2, 0x0800, &ipv4(1, 2, 17, &udp(9, port, &payload)))
+    };
+    let nsh = |next: u8| [0, 2, 1, next, 0, 0, 42, 255];
+    let packet = ipv4(3, 4, 6, &tcp(1, 2, 0, b""));
+    let rows: &[(&str, Vec<u8>, &str, u32, &str)] = &[
+        (
+            "GRE with key and sequence",
+            gre(&[0x30, 0, 8, 0, 0, 0, 0, 7, 0, 0, 0, 1], &packet),
+            "Ethernet/IPv4/GRE",
+            7,
+            "IPv4/TCP",
+        ),
+        (
+            "GRE with checksum and key",
+            gre(&[0xA0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 9], &packet),
+            "Ethernet/IPv4/GRE",
+            9,
+            "IPv4/TCP",
+        ),
+        (
+            "Ethernet over GRE",
+            gre(&[0, 0, 0x65, 0x58], &inner),
+            "Ethernet/IPv4/GRE",
+            0,
+            "Ethernet/IPv4/TCP",
+        ),
+        (
+            "ERSPAN I",
+            gre(&[0, 0, 0x88, 0xBE], &inner),
+            "Ethernet/IPv4/GRE",
+            0,
+            "Ethernet/IPv4/TCP",
+        ),
+        (
+            "ERSPAN II",
+            gre(
+                &[0x10, 0, 0x88, 0xBE, 0, 0, 0, 1, 0x10, 0, 0, 0, 0, 0, 0, 0],
+                &inner,
+            ),
+            "Ethernet/IPv4/GRE",
+            0,
+            "Ethernet/IPv4/TCP",
+        ),
+        (
+            "ERSPAN III",
+            gre(
+                &[&[0x10, 0, 0x22, 0xEB, 0, 0, 0, 1, 0x20][..], &[0; 11]].concat(),
+                &inner,
+            ),
+            "Ethernet/IPv4/GRE",
+            0,
+            "Ethernet/IPv4/TCP",
+        ),
+        (
+            "ERSPAN III with platform",
+            gre(
+                &[
+                    &[0x10, 0, 0x22, 0xEB, 0, 0, 0, 1, 0x20][..],
+                    &[0; 10],
+                    &[1],
+                    &[0; 8],
+                ]
+                .concat(),
+                &inner,
+            ),
+            "Ethernet/IPv4/GRE",
+            0,
+            "Ethernet/IPv4/TCP",
+        ),
+        (
+            "VXLAN",
+            over(4789, &[8, 0, 0, 0, 0, 0, 5, 0], &inner),
+            "Ethernet/IPv4/UDP/VXLAN",
+            5,
+            "Ethernet/IPv4/TCP",
+        ),
+        (
+            "VXLAN on the port of Linux",
+            over(8472, &[8, 0, 0, 0, 0, 0, 5, 0], &inner),
+            "Ethernet/IPv4/UDP/VXLAN",
+            5,
+            "Ethernet/IPv4/TCP",
+        ),
+        (
+            "VXLAN-GPE with IPv4",
+            over(4790, &[12, 0, 0, 1, 0, 0, 5, 0], &packet),
+            "Ethernet/IPv4/UDP/VXLAN",
+            5,
+            "IPv4/TCP",
+        ),
+        (
+            "VXLAN-GPE with NSH",
+            over(
+                4790,
+                &[12, 0, 0, 4, 0, 0, 5, 0],
+                &[&nsh(3)[..], &inner].concat(),
+            ),
+            "Ethernet/IPv4/UDP/VXLAN",
+            5,
+            "Ethernet/IPv4/TCP",
+        ),
+        (
+            "Geneve with an option",
+            over(6081, &[1, 0, 0x65, 0x58, 0, 0, 6, 0, 1, 2, 3, 0], &inner),
+            "Ethernet/IPv4/UDP/Geneve",
+            6,
+            "Ethernet/IPv4/TCP",
+        ),
+        (
+            "Geneve with IPv4",
+            over(6081, &[0, 0, 8, 0, 0, 0, 6, 0], &packet),
+            "Ethernet/IPv4/UDP/Geneve",
+            6,
+            "IPv4/TCP",
+        ),
+        (
+            "NSH",
+            ethernet(1, 2, 0x894F, &[&nsh(3)[..], &inner].concat()),
+            "Ethernet/NSH",
+            42,
+            "Ethernet/IPv4/TCP",
+        ),
+        (
+            "NSH with metadata",
+            ethernet(
+                1,
+                2,
+                0x894F,
+                &[&[0, 6, 1, 1, 0, 0, 42, 255][..], &[0; 16], &packet].concat(),
+            ),
+            "Ethernet/NSH",
+            42,
+            "IPv4/TCP",
+        ),
+        (
+            "MPLS in IP",
+            ethernet(
+                1,
+                2,
+                0x0800,
+                &ipv4(1, 2, 137, &[&[0, 1, 1, 64][..], &packet].concat()),
+            ),
+            "Ethernet/IPv4/MPLS",
+            0,
+            "IPv4/TCP",
+        ),
+        (
+            "Ethernet over MPLS",
+            ethernet(1, 2, 0x8847, &[&[0, 1, 1, 64][..], &inner].concat()),
+            "Ethernet/MPLS",
+            0,
+            "Ethernet/IPv4/TCP",
+        ),
+    ];
+    for (name, bytes, outer_path, id, inner_path) in rows {
+        let table = table_of(Settings::default(), std::slice::from_ref(bytes));
+        let all: Vec<_> = table.flows().iter().collect();
+        assert_eq!(all.len(), 2, "{name}");
+        assert_eq!(
+            (all[0].path(), all[1].path()),
+            (*outer_path, *inner_path),
+            "{name}"
+        );
+        assert_eq!(all[0].cold.network_id, *id, "{name}");
+        assert_eq!(all[1].cold.parent, Some(all[0].hot.uuid), "{name}");
+        assert_eq!(table.stats().decode_errors, 0, "{name}");
+    }
+}
+
+#[test]
 fn an_ip_packet_in_an_ip_packet_is_one_flow_with_outer_addresses_and_inner_ports() {
     let frame = ethernet(
         1,
