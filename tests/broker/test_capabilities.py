@@ -76,3 +76,19 @@ def test_dropping_with_several_threads_is_refused() -> None:
         "    stop.set()\n"
     )
     assert out == "capabilities must be dropped before threads start, 2 run\n"
+
+
+@pytest.mark.root
+def test_a_supervisor_lowers_itself_and_not_what_it_starts() -> None:
+    """A part that has died is started again with all that it needs."""
+    said = run(
+        "import subprocess\n"
+        "from skydiver.broker.capabilities import CAP_KILL, lower\n"
+        "lower(1 << CAP_KILL)\n"
+        "print(open('/proc/self/status').read())\n"
+        "print(subprocess.run(['grep', 'CapEff', '/proc/self/status'],"
+        " capture_output=True, text=True).stdout)"
+    )
+    own, started = [line.split()[1] for line in said.splitlines() if line.startswith("CapEff")]
+    assert int(own, 16) == 1 << 5
+    assert int(started, 16) & (1 << CAP_NET_RAW | 1 << CAP_SYS_ADMIN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 CAP_DAC_READ_SEARCH = 2
+CAP_KILL = 5
 CAP_NET_BROADCAST = 11
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
@@ -68,13 +69,9 @@ def keep_only(capabilities: int) -> None:
     import ctypes  # here, because whoever only reads capabilities need not pay for it
 
     libc = ctypes.CDLL(None, use_errno=True)
-
-    def call(what: str, result: int) -> None:
-        if result != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"{what}: {os.strerror(number)}")
-
-    call("prctl(no_new_privs)", libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl(no_new_privs): {os.strerror(number)}")
     # Kernels before 4.3 know no ambient set; then there is nothing to clear.
     libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     for capability in range(64):
@@ -83,6 +80,26 @@ def keep_only(capabilities: int) -> None:
         if not capabilities >> capability & 1:
             # Refused without CAP_SETPCAP, that is when there was no privilege to begin with.
             libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    _change_sets(effective=capabilities, permitted=capabilities, inheritable=0)
+
+
+def lower(effective: int) -> None:
+    """Let of the permitted capabilities only those in the bit set take effect; -1 = all again.
+
+    For whoever starts programs, which are to have more.
+    """
+    _change_sets(effective, permitted=-1, inheritable=-1)
+
+
+def _change_sets(effective: int, permitted: int, inheritable: int) -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(what: str, result: int) -> None:
+        if result != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"{what}: {os.strerror(number)}")
 
     class Header(ctypes.Structure):
         _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
@@ -98,7 +115,7 @@ def keep_only(capabilities: int) -> None:
     data = (Data * 2)()
     call("capget", libc.capget(ctypes.byref(header), ctypes.byref(data)))
     for word in range(2):
-        kept = data[word].permitted & (capabilities >> (32 * word)) & 0xFFFFFFFF
-        data[word].effective = data[word].permitted = kept
-        data[word].inheritable = 0
+        data[word].permitted &= permitted >> (32 * word) & 0xFFFFFFFF
+        data[word].effective = data[word].permitted & (effective >> (32 * word) & 0xFFFFFFFF)
+        data[word].inheritable &= inheritable >> (32 * word) & 0xFFFFFFFF
     call("capset", libc.capset(ctypes.byref(header), ctypes.byref(data)))

@@ -14,9 +14,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skydiver.base.errors import ConfigError, Unavailable
+from skydiver.broker.capabilities import CAP_KILL, lower
+
+if TYPE_CHECKING:
+    import ssl
 
 DEFAULT_PORT = 8082
 READY_S = 30.0
@@ -27,6 +31,10 @@ STEADY_S = 10.0
 """A part that ran this long was well; one that did not is started again after a longer pause."""
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
+
+STANDARD_INPUT = "/proc/self/fd/0"
+MOST_INPUT = 1024 * 1024 + 1
+"""Bytes of standard input that are kept; a configuration with more is refused."""
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,6 +47,8 @@ class Part:
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str]
+    reads_input: bool = False
+    """Whether the configuration comes by standard input."""
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     pause_s: float = FIRST_PAUSE_S
@@ -48,13 +58,16 @@ class Part:
     def start(self) -> None:
         self.started = time.monotonic()
         self.restart_at = None
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "skydiver.cli", *self.arguments],
-            env=dict(self.environment),
-            # A group of its own: Ctrl-C reaches this parent, which ends the parts in order.
-            process_group=0,
-            preexec_fn=_die_with_parent,
-        )
+        # Opened again, a kept standard input begins at its beginning.
+        with open(STANDARD_INPUT if self.reads_input else os.devnull, "rb") as standard_input:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "skydiver.cli", *self.arguments],
+                env=dict(self.environment),
+                stdin=standard_input,
+                # A group of its own: Ctrl-C reaches this parent, which ends the parts in order.
+                process_group=0,
+                preexec_fn=_before_program,
+            )
 
     def supervise(self) -> int | None:
         """Start it again when it has ended and the pause is over; its status when it just ended."""
@@ -81,26 +94,40 @@ class Part:
             self.process.wait()
 
 
+def keep_standard_input() -> None:
+    """Let what comes by standard input be read by this process, by each part, and again."""
+    kept = os.memfd_create("standard input")
+    left = MOST_INPUT
+    while left > 0 and (piece := os.read(0, left)):
+        os.write(kept, piece)
+        left -= len(piece)
+    os.lseek(kept, 0, os.SEEK_SET)
+    os.dup2(kept, 0)
+    os.close(kept)
+
+
 def run(
     *,
     global_options: Sequence[str],
     analyzer_address: tuple[str, int],
     agent_address: tuple[str, int],
     analyzer_uid: int | None,
+    reads_input: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> int:
     """Run both parts until a signal; the exit status.
 
-    `global_options` (``--conf`` …) are passed on. A part that dies is started again; one that
-    cannot start at all ends everything with its own error message.
+    `global_options` (``--conf`` …) are passed on, and standard input when it is read. `tls` is how
+    the analyzer is asked. A part that dies is started again; one that cannot start at all ends
+    everything with its own error message.
     """
-    for name, (host, port) in (("analyzer", analyzer_address), ("agent", agent_address)):
-        _refuse_taken_port(name, host, port)
-    analyzer_url = _url(analyzer_address)
+    refuse_taken_ports({"analyzer": analyzer_address, "agent": agent_address})
+    analyzer_url = _url(analyzer_address, tls)
     uid = [] if analyzer_uid is None else ["--analyzer-uid", str(analyzer_uid)]
     environment = os.environ | {"SKYDIVE_ANALYZERS": _authority(analyzer_address)}
     parts = [
-        Part("analyzer", [*global_options, "analyzer", *uid], environment),
-        Part("agent", [*global_options, "agent"], environment),
+        Part("analyzer", [*global_options, "analyzer", *uid], environment, reads_input),
+        Part("agent", [*global_options, "agent"], environment, reads_input),
     ]
     stopping = False
 
@@ -113,6 +140,7 @@ def run(
     try:
         for part in parts:
             part.start()
+        give_up_privileges()
         deadline = time.monotonic() + READY_S
         announced = False
         while not stopping:
@@ -124,7 +152,7 @@ def run(
                 if not announced and status > 0:
                     return 1  # it has said what is wrong, and would say it again
             if not announced:
-                announced = _announce(analyzer_address, analyzer_url)
+                announced = _announce(analyzer_address, analyzer_url, tls)
                 if not announced and time.monotonic() > deadline:
                     raise Unavailable(f"the analyzer at {analyzer_url} does not answer")
             time.sleep(0.25 if announced else 0.02)
@@ -135,14 +163,16 @@ def run(
     return 0
 
 
-def _announce(address: tuple[str, int], url: str) -> bool:
+def _announce(address: tuple[str, int], url: str, tls: ssl.SSLContext | None) -> bool:
     """Print where to look and what is seen; False when it is too early."""
     try:
-        kinds = _query(address, "G.V().Values('Type')")
-        interfaces = _query(address, "G.V().HasKey('IfIndex')")
+        kinds = _query(address, "G.V().Values('Type')", tls)
+        interfaces = _query(address, "G.V().HasKey('IfIndex')", tls)
     except PermissionError:
         print(f"Skydive is running: {url} (it asks for a user name and a password)")
-    except (OSError, ValueError, http.client.HTTPException):
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if tls is not None:
+            _refuse_untrusted(error, url)
         return False
     else:
         if "host" not in kinds:
@@ -160,8 +190,21 @@ def _announce(address: tuple[str, int], url: str) -> bool:
     return True
 
 
-def _query(address: tuple[str, int], gremlin: str) -> list[Any]:
-    connection = http.client.HTTPConnection(*address, timeout=2)
+def _refuse_untrusted(error: Exception, url: str) -> None:
+    """Raise what waiting does not mend; the agent would fail like this process."""
+    from skydiver.client.tls import reason_of
+
+    reason = reason_of(error)
+    if "certificate" in reason:
+        raise ConfigError(f"TLS to the analyzer at {url}: {reason}") from error
+
+
+def _query(address: tuple[str, int], gremlin: str, tls: ssl.SSLContext | None) -> list[Any]:
+    connection = (
+        http.client.HTTPConnection(*address, timeout=2)
+        if tls is None
+        else http.client.HTTPSConnection(*address, timeout=2, context=tls)
+    )
     with contextlib.closing(connection):
         connection.request("POST", "/api/topology", json.dumps({"GremlinQuery": gremlin}))
         answer = connection.getresponse()
@@ -176,20 +219,43 @@ def _query(address: tuple[str, int], gremlin: str) -> list[Any]:
         return result
 
 
-def _refuse_taken_port(part: str, host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise ConfigError(
-                f"the {part} cannot listen on {host}:{port}: {reason}; "
-                f"is Skydive running already? ({part}.listen sets another address)"
-            ) from error
+def refuse_taken_ports(addresses: Mapping[str, tuple[str, int]]) -> None:
+    """Listen on the addresses of the parts for a moment, on all at once."""
+    with contextlib.ExitStack() as probes:
+        for part, (host, port) in addresses.items():
+            if port == 0:
+                raise ConfigError(f"{part}.listen: expected a port, got 0, which nobody could find")
+            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            probe = probes.enter_context(socket.socket(family))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                probe.listen(1)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                ports = [other for _, other in addresses.values()]
+                hint = (
+                    "analyzer.listen and agent.listen need different ports"
+                    if ports.count(port) > 1
+                    else f"is Skydive running already? ({part}.listen sets another address)"
+                )
+                raise ConfigError(
+                    f"the {part} cannot listen on {where}: {reason}; {hint}"
+                ) from error
 
 
-def _die_with_parent() -> None:
+def give_up_privileges() -> None:
+    """Keep in effect only what ends a part of another user; the rest is for parts started again.
+
+    Giving that up too would change nothing, since root gets it back with each program, but the
+    kernel would forget that the parts are to end with this process.
+    """
+    lower(1 << CAP_KILL)
+
+
+def _before_program() -> None:
+    lower(-1)  # all that is permitted takes effect again
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -207,5 +273,5 @@ def _authority(address: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _url(address: tuple[str, int]) -> str:
-    return f"http://{_authority(address)}"
+def _url(address: tuple[str, int], tls: ssl.SSLContext | None) -> str:
+    return f"http{'s' if tls else ''}://{_authority(address)}"

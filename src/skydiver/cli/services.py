@@ -95,15 +95,34 @@ def allinone(
     if allow_unauthenticated:
         for part in ("ANALYZER", "AGENT"):
             os.environ[f"SKYDIVE_{part}_AUTH_ALLOW_UNAUTHENTICATED"] = "true"
+    from skydiver.cli import allinone as parts
+    from skydiver.cli.checks import apart, check_agent, check_analyzer
+
+    reads_input = "-" in options.conf
+    if reads_input:
+        parts.keep_standard_input()
     # What is to be said of the settings, the parts say.
     settings = _settings(options, {}, warn=lambda line: None)
-    from skydiver.cli.allinone import run
 
-    return run(
+    def check() -> None:
+        _set_up_logging(settings, options, "check")
+        check_analyzer(settings, analyzer_uid)
+        check_agent(settings)
+
+    apart(check)
+    tls = None
+    if settings.tls.on:
+        from skydiver.client.tls import client_context
+
+        files = settings.tls
+        tls = client_context(cacert=files.ca_cert, cert=files.client_cert, key=files.client_key)
+    return parts.run(
         global_options=options.arguments(),
         analyzer_address=_pair(settings.analyzer.listen),
         agent_address=_pair(settings.agent.listen),
         analyzer_uid=analyzer_uid,
+        reads_input=reads_input,
+        tls=tls,
     )
 
 
