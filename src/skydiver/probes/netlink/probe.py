@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from skydiver.base.settings import NetlinkSettings
+from skydiver.probes.netlink.bridge_vlans import BridgeVlans
 from skydiver.probes.netlink.events import RECEIVE_BUFFER
 from skydiver.probes.netlink.follower import GROUPS, Follower
+from skydiver.probes.netlink.neighbours import Neighbours
 from skydiver.probes.netlink.part import Part
 from skydiver.probes.netlink.tables import TableFollower, groups_of
 from skydiver.probes.probe import Context, Probe
 
-PARTS: Sequence[type[Part]] = ()
+PARTS: Sequence[type[Part]] = (Neighbours, BridgeVlans)
 
 
 class NetlinkProbe(Probe[NetlinkSettings]):
