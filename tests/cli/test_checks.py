@@ -37,7 +37,7 @@ def test_a_fault_of_the_check_itself_is_one_line() -> None:
     def check() -> None:
         raise ZeroDivisionError("oops")
 
-    with pytest.raises(ConfigError, match="^check of the settings: ZeroDivisionError: oops$"):
+    with pytest.raises(ConfigError, match=r"^check of the settings: ZeroDivisionError: oops$"):
         checks.apart(check)
 
 

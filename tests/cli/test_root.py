@@ -10,7 +10,7 @@ from typing import Any
 def test_help_names_every_command(skydive: Any) -> None:
     """The first thing that anybody types; the word help means the same."""
     shown = skydive("--help").stdout
-    for command in ("allinone", "analyzer", "agent", "client", "version"):
+    for command in ("allinone", "analyzer", "agent", "client", "version", "completion"):
         assert command in shown
     assert skydive("help").stdout == shown == skydive().stdout
 

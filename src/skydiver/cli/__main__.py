@@ -36,9 +36,13 @@ def _run(words: list[str]) -> int:
     import typer
 
     from skydiver.base.errors import SkydiverError
-    from skydiver.cli.root import app
+    from skydiver.cli.root import COMPLETION, app
 
     # typer raises its UsageError for a wrong line, and exports this subclass of it only.
+    if COMPLETION in os.environ:
+        from typer import completion
+
+        completion.completion_init()  # type: ignore[attr-defined]
     usage_error = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
     try:
         status = typer.main.get_command(app).main(words, prog_name="skydive", standalone_mode=False)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from skydiver.cli.lazy import group
 from skydiver.cli.options import GlobalOptions
 
+COMPLETION = "_SKYDIVE_COMPLETE"
+"""Variable by which a shell asks for the words that fit."""
+
 app = group(
     "See, trace and replay what happens on a network.",
     GlobalOptions,
@@ -15,5 +18,7 @@ app = group(
         "client": "skydiver.cli.client:app",
         "probe": "skydiver.cli.probe:app",
         "version": "skydiver.cli.version:app",
+        "completion": "skydiver.cli.completion:app",
+        "bash-completion": "skydiver.cli.completion:bash_app",
     },
 )
