@@ -48,6 +48,12 @@ class Analyzer:
             self._process.wait(15)
             self._process = None
 
+    def kill(self) -> None:
+        """End it without a word to its peers."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(15)
+
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -18,6 +19,13 @@ from skydive_publisher import Full, Invalid, Publisher, PublisherError, Refused,
 from skydive_publisher import publisher as module
 
 PACKAGE = Path(module.__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between attempts to connect."""
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.2)
 
 
 def port(name: str, **more: Any) -> dict[str, Any]:
@@ -103,6 +111,89 @@ def test_an_edge_to_a_node_of_another_comes_back_with_it(
                 other.upsert_node("theirs", port("theirs"))
                 analyzer.until(lambda: analyzer.edges() == {("theirs", "mine", "layer2")})
             analyzer.until(lambda: analyzer.edges() == set())
+
+
+def test_edges_come_with_their_nodes_whichever_is_stated_first(analyzer: Analyzer) -> None:
+    """A server refuses an edge without its nodes and forgets it; the publisher does not."""
+    with Publisher(analyzer.address, origin="a.b") as publisher:
+
+        def flushed() -> set[tuple[str, str, str]]:
+            publisher.flush()
+            return analyzer.edges()
+
+        expected = {("p", "c", "layer2")}
+        publisher.link("p", "c", "layer2", {"Since": 1})
+        assert flushed() == set()
+        publisher.upsert_node("p", port("p"))
+        assert flushed() == set()
+        publisher.upsert_node("c", port("c"))
+        assert flushed() == expected
+        with publisher.batch():
+            publisher.delete_node("c")
+            publisher.link("p", "c", "layer2", {"Since": 2})
+        assert flushed() == set()
+        publisher.upsert_node("c", port("c"))
+        assert flushed() == expected
+        assert analyzer.query("G.E()")[0]["Metadata"]["Since"] == 2
+        publisher.link("c", "c", "self")
+        assert len(flushed()) == 2
+        publisher.delete_node("c")
+        assert flushed() == set()
+
+
+def test_what_was_deleted_and_stated_again_at_once_is_as_stated_last(analyzer: Analyzer) -> None:
+    """The server hears of one change, and takes it for a newer one only by its revision."""
+    with Publisher(analyzer.address, origin="a.b") as publisher:
+        for number in range(3):
+            publisher.upsert_node("n", port("n", Number=number))
+            publisher.flush()
+        with publisher.batch():
+            publisher.delete_node("n")
+            publisher.upsert_node("n", port("n", Number=7))
+        publisher.flush()
+        assert analyzer.nodes()["n"]["Number"] == 7
+
+
+def test_whatever_happens_the_server_ends_up_with_what_is_stated(
+    start: Callable[[str], Analyzer],
+) -> None:
+    """Threads that state at random while the server is killed and comes back."""
+    analyzer = start("")
+    stop = threading.Event()
+    with Publisher(analyzer.address, origin="a.b", persistent=True) as publisher:
+
+        def state(thread: int) -> None:
+            rng = random.Random(thread)
+            while not stop.wait(0.001):
+                one, other = (f"{thread}.{rng.randrange(20)}" for _ in range(2))
+                what = rng.randrange(5)
+                if what < 2:
+                    publisher.upsert_node(one, port("n", Number=rng.randrange(5)))
+                elif what == 2:
+                    publisher.delete_node(one)
+                elif what == 3:
+                    publisher.link(one, other, "layer2", {"Number": rng.randrange(5)})
+                else:
+                    publisher.unlink(one, other, "layer2")
+
+        threads = [threading.Thread(target=state, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            time.sleep(0.5)
+            analyzer.kill()
+            analyzer.start()
+        analyzer.until(lambda: publisher.connected and bool(analyzer.nodes()))
+        stop.set()
+        for thread in threads:
+            thread.join()
+        publisher.flush()
+        held = publisher._held.values()
+        nodes = {one.key[1]: one.metadata for one in held if not one.parent}
+        assert analyzer.nodes() == nodes
+        assert {edge["ID"]: edge["Metadata"] for edge in analyzer.query("G.E()")} == {
+            one.key[1]: one.metadata for one in held if {one.parent, one.child} <= nodes.keys()
+        }
 
 
 IMPATIENT = "http.ws.ping_delay: 0.2\nhttp.ws.pong_timeout: 0.5\n"

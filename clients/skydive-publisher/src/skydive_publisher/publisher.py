@@ -263,20 +263,21 @@ class Publisher:
         if grown > MOST_BYTES:
             raise Full(f"a publisher holds at most {MOST_BYTES >> 20} MiB")
         now_ms = int(time.time() * 1000)
+        # A deletion that the server has not heard of is none: it takes only higher revisions.
+        last = before or self._unsent.get(key)
         self._held[key] = Element(
             key,
             metadata,
             parent,
             child,
-            before.created_at_ms if before else now_ms,
+            last.created_at_ms if last else now_ms,
             now_ms,
-            before.revision + 1 if before else 1,
+            last.revision + 1 if last else 1,
             size,
         )
         self._bytes = grown
-        for end in (parent, child):
-            if end:
-                self._edges_at.setdefault(end, {})[key] = None
+        for end in {parent, child} - {""}:
+            self._edges_at.setdefault(end, {})[key] = None
         self._unsent[key] = self._held[key]
         self._tell()
 
@@ -284,11 +285,10 @@ class Publisher:
         self._alive()
         element = self._held.pop(key)
         self._bytes -= element.size
-        for end in (element.parent, element.child):
-            if end:
-                self._edges_at[end].pop(key, None)
-                if not self._edges_at[end]:
-                    del self._edges_at[end]
+        for end in {element.parent, element.child} - {""}:
+            del self._edges_at[end][key]
+            if not self._edges_at[end]:
+                del self._edges_at[end]
         self._unsent[key] = element
         self._tell()
 
@@ -433,22 +433,35 @@ class Publisher:
 
     def _differences(self) -> list[tuple[str, Any]]:
         """Messages in an order in which no edge is without its nodes."""
-        ranks = {
-            (EDGE, "Deleted"): 0, (NODE, "Deleted"): 1, (NODE, "Added"): 2, (NODE, "Updated"): 2,
-            (EDGE, "Added"): 3, (EDGE, "Updated"): 3,
-        }  # fmt: skip
-        messages = []
-        for key, last in self._unsent.items():
+        edges_gone, nodes_gone, nodes, edges = [], [], [], []
+        for key, last in list(self._unsent.items()):
+            if key[0] == EDGE:
+                continue
             now = self._held.get(key)
-            if now is not None:
-                verb = "Updated" if key in self._known else "Added"
-            elif key in self._known:
-                verb = "Deleted"
-            else:
-                continue  # it came and went unsaid
-            messages.append((ranks[key[0], verb], key[0] + verb, self._json(now or last)))
-        messages.sort(key=lambda message: message[0])
-        return [(type_, obj) for _, type_, obj in messages]
+            if now is None and key in self._known:
+                nodes_gone.append(("NodeDeleted", self._json(last)))
+                # The server takes the edges at it with it.
+                for edge in self._edges_at.get(key[1], ()):
+                    self._known.pop(edge, None)
+            elif now is not None and key in self._known:
+                nodes.append(("NodeUpdated", self._json(now)))
+            elif now is not None:
+                nodes.append(("NodeAdded", self._json(now)))
+                # Those that were stated before it were refused.
+                for edge in self._edges_at.get(key[1], ()):
+                    self._unsent[edge] = self._held[edge]
+        for key, last in self._unsent.items():
+            if key[0] == NODE:
+                continue
+            now = self._held.get(key)
+            if now is None and key in self._known:
+                edges_gone.append(("EdgeDeleted", self._json(last)))
+            elif now is not None:
+                # It may have gone with a node of somebody else; to add what is there does nothing.
+                edges.append(("EdgeAdded", self._json(now)))
+                if key in self._known:
+                    edges.append(("EdgeUpdated", self._json(now)))
+        return edges_gone + nodes_gone + nodes + edges
 
     def _repeat_foreign(self, connection: Connection) -> None:
         with self._changed:
