@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,3 +144,57 @@ def test_the_broker_is_home_again_after_a_call(session: Session, netns: NetnsRef
         close_all(reply.descriptors)
     assert os.listdir("/proc/self/fd") == before
     assert os.stat("/proc/self/ns/net").st_ino == os.fstat(session.home).st_ino
+
+
+@pytest.mark.root
+def test_a_file_system_that_never_answers_costs_a_moment(session: Session, tmp_path: Path) -> None:
+    """Anybody may mount one in a namespace of his own; the broker serves all others."""
+    script = f"""
+import ctypes, os, time
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.unshare(0x20000) == 0
+assert libc.mount(None, b"/", None, 0x44000, None) == 0
+fuse = os.open("/dev/fuse", os.O_RDWR)
+options = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % fuse
+assert libc.mount(b"silent", {os.fsencode(tmp_path)!r}, b"fuse", 0, options) == 0
+print("mounted", flush=True)
+time.sleep(60)
+"""
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("no FUSE")
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", script], stdout=subprocess.PIPE, text=True
+    ) as silent:
+        try:
+            assert silent.stdout is not None
+            assert silent.stdout.readline() == "mounted\n"
+            path = f"/proc/{silent.pid}/root{tmp_path}/netns"
+            netns = {"path": path, "inode": 1, "device": 1}
+            errors = [ask(session, "packet_socket", netns=netns).error for _ in range(100)]
+            assert errors[0] == f"{path}: its file system does not answer"
+            assert set(errors[1:]) == {f"{path}: another file system did not answer"}
+            assert len(session.abandoned) == 1
+        finally:
+            silent.kill()
+    silent.wait()
+    while session.abandoned:  # the end of the mount ends them
+        ask(session, "packet_socket", netns={"path": "/proc/1/root/x", "inode": 1, "device": 1})
+
+
+@pytest.mark.root
+def test_a_path_below_the_root_of_a_process_is_opened(session: Session, netns: NetnsRef) -> None:
+    """Through another process, of which nothing is left."""
+    before = os.listdir("/proc/self/fd")
+    path = f"/proc/{os.getpid()}/root{netns.path}"
+    reply = ask(session, "identify", namespaces=[netns.as_json() | {"path": path}])
+    assert reply.result == ask(session, "identify", namespaces=[netns.as_json()]).result
+    absent = ask(session, "packet_socket", netns=netns.as_json() | {"path": f"{path}-not"})
+    assert "No such file" in absent.error
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.root
+def test_a_number_that_belongs_to_no_namespace_is_told(session: Session, netns: NetnsRef) -> None:
+    """That is how the end of a namespace is known that nobody seems to hold."""
+    (number,) = ask(session, "identify", namespaces=[netns.as_json()]).result
+    assert ask(session, "alive", nsids=[number, 2**30]).result == [True, False]

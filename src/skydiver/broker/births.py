@@ -4,8 +4,9 @@ One ring of memory per processor, written by the tracepoints that the broker ope
 without privilege. A ring is small: in a storm it may run over, the kernel counts what it had no
 room for, and whoever reads answers with a look at all processes.
 
-A descriptor is readable only until somebody asked, and epoll asks already when it is told to listen,
-and forgets the answer (kernel/events/core.c, perf_poll). So what came before is looked for by hand.
+A descriptor is readable only until somebody asked, and epoll asks already when it is told to
+listen, and forgets the answer (kernel/events/core.c, perf_poll). So what came before is looked for
+by hand.
 """
 
 from __future__ import annotations

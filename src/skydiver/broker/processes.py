@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # see `wire`
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from typing import TypeAlias
 
     Holders: TypeAlias = tuple[int, list[int], str, str]
@@ -36,6 +37,8 @@ _MOUNT_TABLES_IN_TURN = 4
 _BUSY_TABLES = 16
 _LOOKS_WHILE_BUSY = 4
 """At a mount table in which a program was started."""
+_REST_OF_TABLES = 20
+"""Reading mount tables is followed by a rest from it of this many times its own length."""
 _LONGEST_TABLE = 1 << 20
 _MOST_MOUNTS = 256
 """Per mount namespace."""
@@ -43,7 +46,7 @@ _MOST_MOUNTS = 256
 _CONTAINER = re.compile(
     r"(?:docker|cri-containerd|crio|libpod|containerd)-(?P<scope>[0-9a-f]{64})\.scope"
     r"|/(?P<plain>[0-9a-f]{64})(?=/|$)"
-    r"|lxc(?:\.payload)?[./](?P<name>[A-Za-z0-9][A-Za-z0-9_.-]{0,62})(?=/|$)",
+    r"|/lxc(?:/|\.payload[./])(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]{0,62})(?=/|$)",
     re.MULTILINE,
 )
 _SHORT = 12
@@ -81,6 +84,7 @@ class Processes:
         self._tables: dict[int, list[tuple[str, int]]] = {}
         """By mount namespace: mount points, and inodes of the network namespaces there."""
         self._tables_turn: list[int] = []
+        self._next_tables_s = 0.0
         self._busy: dict[int, int] = {}
         """Mount namespaces in which something happens, and how often they are still looked at."""
         self._generation = 0
@@ -89,7 +93,8 @@ class Processes:
 
     @property
     def generation(self) -> int:
-        """A number that changes with `namespaces` and `mounts`."""
+        """A number that changes with `namespaces` and `mounts`; not if only processes other than
+        the first of a namespace come and go, as they do all the time."""
         return self._generation
 
     def scan(self, *, everything: bool) -> int:
@@ -202,6 +207,9 @@ class Processes:
         }
         for gone in self._tables.keys() - processes.keys():
             del self._tables[gone]
+        began_s = time.monotonic()
+        if began_s < self._next_tables_s:
+            return  # they are long, and what is busy stays so
         due = [number for number in self._busy if number in processes][:_BUSY_TABLES]
         if in_turn:
             due += processes.keys() - self._tables.keys()
@@ -210,9 +218,16 @@ class Processes:
             for _ in range(min(_MOUNT_TABLES_IN_TURN, len(self._tables_turn))):
                 due.append(self._tables_turn.pop())
         self._busy = {number: left - 1 for number, left in self._busy.items() if left > 1}
+        # Mount namespaces of services have copies of what is mounted on the host.
+        copies = (
+            {inode for _, inode in _mounted("/proc/self/mountinfo", most=1 << 16)} if due else ()
+        )
         for number in dict.fromkeys(due):
             if number in processes:
-                self._tables[number] = _mounted(f"{self._proc}/{processes[number]}/mountinfo")
+                table = _mounted(f"{self._proc}/{processes[number]}/mountinfo", but=copies)
+                self._tables[number] = table
+        done_s = time.monotonic()
+        self._next_tables_s = done_s + _REST_OF_TABLES * (done_s - began_s)
 
     def _conclude(self) -> int:
         holders: dict[int, list[int]] = {}
@@ -229,23 +244,22 @@ class Processes:
             process = self._known[first[0]]
             told.append((namespace, first, process.command, process.container))
         mounts = self._mounts(pids_of_tables)
-        if told != self._told or mounts != self._mounts_told:
-            self._told, self._mounts_told = told, mounts
+        if _heads(told) != _heads(self._told) or mounts != self._mounts_told:
             self._generation += 1
+        self._told, self._mounts_told = told, mounts
         return self._generation
 
     def _mounts(self, pids: dict[int, int]) -> list[Mount]:
-        if not any(self._tables.values()):
-            return []
-        # Mount namespaces of services get copies of what is mounted on the host.
-        copies = {inode for _, inode in _mounted("/proc/self/mountinfo", most=1 << 16)}
-        copies.add(self._own)
         found: dict[int, str] = {}
         for number, pid in sorted(pids.items(), key=lambda item: item[1]):
             for path, inode in self._tables[number]:
-                if inode not in copies:
+                if inode != self._own:
                     found.setdefault(inode, f"{self._proc}/{pid}/root{path}")
         return sorted(found.items())
+
+
+def _heads(told: list[Holders]) -> list[tuple[int, int, str, str]]:
+    return [(inode, pids[0], command, container) for inode, pids, command, container in told]
 
 
 def container_of(cgroup: str) -> str:
@@ -261,14 +275,18 @@ def container_of(cgroup: str) -> str:
     return found
 
 
-def _mounted(mountinfo: str, *, most: int = _MOST_MOUNTS) -> list[tuple[str, int]]:
-    """Mount points of network namespaces, and their inodes."""
+def _mounted(
+    mountinfo: str, *, but: Container[int] = (), most: int = _MOST_MOUNTS
+) -> list[tuple[str, int]]:
+    """Mount points of network namespaces other than `but`, and their inodes."""
     found: list[tuple[str, int]] = []
     for match in _NSFS.finditer(_text(mountinfo, _LONGEST_TABLE)):
-        path = match["path"]
+        path, inode = match["path"], int(match["inode"])
+        if inode in but:
+            continue
         # What ends in //deleted was unlinked, and a name with a blank is written with \040.
         if "\\" not in path and not path.endswith("//deleted") and len(found) < most:
-            found.append((path, int(match["inode"])))
+            found.append((path, inode))
     return found
 
 

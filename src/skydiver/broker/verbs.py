@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import struct
+import time
 from contextlib import contextmanager, suppress
 from fcntl import ioctl
 
@@ -41,7 +42,8 @@ MOST_NAMESPACES = 256
 MOST_PROCESSES = 1024
 _MOST_PROCESSORS = 8192
 _LONGEST_PATH = 4096
-_PATIENCE_S = 1.0
+_PATIENCE_S, _REST_S = 0.2, 30.0
+"""For one file system that does not answer, and until the next one is tried."""
 _MOST_ABANDONED = 4
 
 
@@ -60,6 +62,8 @@ class Session:
         self.netlink = RtNetlink()
         self.processes = Processes()
         self.tracepoints = Tracepoints(self.libc)
+        self.elsewhere_s = 0.0
+        """When paths below the roots of other processes are tried again, monotonic."""
         self.abandoned: list[int] = []
         """Processes of ours that hang in a file system of a stranger."""
 
@@ -204,8 +208,8 @@ def _path_elsewhere(session: Session, path: str) -> int:
     """The same below the root of another process, which may be a file system that never answers:
     a process of its own tries it, and is given up after a while."""
     session.abandoned = [pid for pid in session.abandoned if os.waitpid(pid, os.WNOHANG)[0] == 0]
-    if len(session.abandoned) >= _MOST_ABANDONED:
-        raise OSError(errno.EBUSY, "too many file systems do not answer", path)
+    if time.monotonic() < session.elsewhere_s or len(session.abandoned) >= _MOST_ABANDONED:
+        raise OSError(errno.EBUSY, "another file system did not answer", path)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         child = os.fork()
@@ -218,6 +222,7 @@ def _path_elsewhere(session: Session, path: str) -> int:
         except TimeoutError as error:
             os.kill(child, signal.SIGKILL)
             session.abandoned.append(child)
+            session.elsewhere_s = time.monotonic() + _REST_S
             raise OSError(errno.ETIMEDOUT, "its file system does not answer", path) from error
     os.waitpid(child, 0)
     if not descriptors:
