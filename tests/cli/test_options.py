@@ -116,3 +116,35 @@ def test_credentials_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("SKYDIVE_PASSWORD", "p")
     assert ClientOptions().access() == Access(username="u", password="p")
     assert ClientOptions(username="v").access() == Access(username="v", password="p")
+
+
+def test_a_wrong_configuration_is_an_error_whoever_is_asked(tmp_path: Path) -> None:
+    """As for services: a mistyped `tls` would else ask in clear."""
+    file = tmp_path / "skydive.yml"
+    file.write_text("analyzrs: a:1\ntsl: {ca_cert: x}\n")
+    with pytest.raises(ConfigError) as raised:
+        ClientOptions(conf=[str(file)], analyzer="b:2").access()
+    first, second = str(raised.value).splitlines()
+    assert first == f"{file}, line 1: unknown key analyzrs; the nearest known key is analyzers"
+    assert second.startswith(f"{file}, line 2: unknown key tsl")
+
+
+def test_certificates_come_by_option_else_from_the_configuration(tmp_path: Path) -> None:
+    """One file for agent and client is enough; options are for other analyzers."""
+    file = tmp_path / "skydive.yml"
+    file.write_text("tls: {ca_cert: ca, client_cert: c, client_key: k}\n")
+    conf = [str(file)]
+    assert ClientOptions(conf=conf).access() == Access(cacert="ca", cert="c", key="k", tls=True)
+    other = ClientOptions(conf=conf, cacert="x").access()
+    assert other == Access(cacert="x", tls=True)
+    assert ClientOptions(cert="y", key="z").access() == Access(cert="y", key="z", tls=True)
+    file.write_text("tls: {server_cert: s, server_key: k}\n")
+    assert ClientOptions(conf=conf).access() == Access(tls=True)
+    file.write_text("host_id: x\n")
+    assert ClientOptions(conf=conf, insecure=True).access() == Access(insecure=True)
+
+
+def test_half_a_pair_of_options_is_refused() -> None:
+    """It would be asked in clear."""
+    with pytest.raises(ConfigError, match=r"^--cert and --key: expected both or none$"):
+        ClientOptions(cert="x").access()
