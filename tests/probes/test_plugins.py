@@ -93,6 +93,13 @@ BROKEN = [
     (PROBE.replace("Probe[Config]", "Probe[None]"), "", r"f.yml, line 3: .*takes no settings"),
     (PROBE.replace("every_s: float", "url_s: float"), "", r"unknown key .*thermometer.every_s"),
     (PROBE.replace('name = "', 'joins = (1,); name = "'), "", r"its joins are not of the class"),
+    (
+        PROBE.replace(
+            'name = "', 'from skydiver.graph import Link; joins = (Link(1, 2, 3, 4),); name = "'
+        ),
+        "",
+        r"TypeError: ",
+    ),
 ]
 
 

@@ -16,9 +16,10 @@ from types import ModuleType
 from typing import Any
 
 from skydiver.base.errors import ConfigError, SkydiverError, Unavailable
+from skydiver.base.ids import Origin
 from skydiver.base.settings import AgentSettings, TopologySettings, is_own_topology_key
 from skydiver.base.settings_plugins import installed
-from skydiver.graph import Join
+from skydiver.graph import Graph, Join
 from skydiver.probes.probe import Context, Probe
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ def configured_plugin(name: str, settings: AgentSettings) -> Plugin:
         probe = load_installed(name).from_settings(settings)
         if not all(isinstance(join, Join) for join in probe.joins):
             raise ConfigError(f"probe {name}: its joins are not of the class Join")
+        # What is wrong inside one shows here, and not when the agent's own graph takes it.
+        Graph(host="", origin=Origin("")).add_joins(probe.joins)
         return Plugin(name, probe)
     except ConfigError as error:
         said = str(error)
