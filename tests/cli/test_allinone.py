@@ -194,12 +194,14 @@ def test_both_parts_talk_by_tls(tmp_path: Path) -> None:
         assert process.stdout is not None
         first = process.stdout.readline()
         assert first == f"Skydive is running: https://127.0.0.1:{analyzer}\n"
+        said = [process.stdout.readline() for _ in range(5)]
+        assert f" --cacert {ca.cert} " in said[2]
         for port in (analyzer, agent):
             access = Access(port=port, cacert=ca.cert, cert=cert, key=key, tls=True)
             with Client(access) as client:
                 assert "safe" in client.lookup("G.V().Has('Type', 'host').Values('Name')")
     finally:
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert "Traceback" not in said
+    assert "Traceback" not in log

@@ -114,12 +114,13 @@ def run(
     analyzer_uid: int | None,
     reads_input: bool = False,
     tls: ssl.SSLContext | None = None,
+    cacert: str = "",
 ) -> int:
     """Run both parts until a signal; the exit status.
 
     `global_options` (``--conf`` …) are passed on, and standard input when it is read. `tls` is how
-    the analyzer is asked. A part that dies is started again; one that cannot start at all ends
-    everything with its own error message.
+    the analyzer is asked, `cacert` what a client is told to trust. A part that dies is started
+    again; one that cannot start at all ends everything with its own error message.
     """
     refuse_taken_ports({"analyzer": analyzer_address, "agent": agent_address})
     analyzer_url = _url(analyzer_address, tls)
@@ -152,7 +153,7 @@ def run(
                 if not announced and status > 0:
                     return 1  # it has said what is wrong, and would say it again
             if not announced:
-                announced = _announce(analyzer_address, analyzer_url, tls)
+                announced = _announce(analyzer_address, analyzer_url, tls, cacert)
                 if not announced and time.monotonic() > deadline:
                     raise Unavailable(f"the analyzer at {analyzer_url} does not answer")
             time.sleep(0.25 if announced else 0.02)
@@ -163,7 +164,7 @@ def run(
     return 0
 
 
-def _announce(address: tuple[str, int], url: str, tls: ssl.SSLContext | None) -> bool:
+def _announce(address: tuple[str, int], url: str, tls: ssl.SSLContext | None, cacert: str) -> bool:
     """Print where to look and what is seen; False when it is too early."""
     try:
         kinds = _query(address, "G.V().Values('Type')", tls)
@@ -184,6 +185,7 @@ def _announce(address: tuple[str, int], url: str, tls: ssl.SSLContext | None) ->
     print("Try, in a second terminal:")
     # Clients look at the default address unless they are told another.
     option = "" if address[1] == DEFAULT_PORT else f" --analyzer {_authority(address)}"
+    option += f" --cacert {cacert}" if tls is not None and cacert else ""
     print(f"  skydive client{option} query \"G.V().Has('Type', 'netns')\"")
     print(f"  skydive client{option} status")
     print("Ctrl-C stops everything.", flush=True)

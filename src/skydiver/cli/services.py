@@ -123,6 +123,7 @@ def allinone(
         analyzer_uid=analyzer_uid,
         reads_input=reads_input,
         tls=tls,
+        cacert=settings.tls.ca_cert,
     )
 
 
