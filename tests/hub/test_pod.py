@@ -155,6 +155,28 @@ async def test_a_refusal_is_said_once_in_words(
     ]
 
 
+async def test_another_reason_is_said_too(
+    serve: Serve, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An analyzer that is still starting must not hide that it refuses this agent."""
+    asked = 0
+
+    async def refuse(_request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=503 if asked == 1 else 401)
+
+    app = web.Application()
+    app.router.add_get("/ws/agent/topology", refuse)
+    await run(Agent(await serve(app)))
+    await eventually(lambda: asked >= 4)
+    said = [r.message for r in caplog.records if r.name == "skydiver.hub.pod"]
+    assert [line.partition("(")[2] for line in said] == [
+        "status 503); trying again",
+        "status 401); trying again",
+    ]
+
+
 async def test_the_status_shows_each_analyzer_and_the_master(start: Start, run: Run) -> None:
     """The shape is the original's (§3.12); one that is not reached has only its address."""
     server = await start(Server())

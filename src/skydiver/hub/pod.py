@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import random
 import ssl
 from collections import deque
@@ -66,6 +67,8 @@ _CLOSE_S = 1.0
 """How long a peer has to answer a good-bye."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 3.0
+_MOST_REASONS = 5
+"""Reasons of one outage that are said; the first may hide what is really wrong."""
 _PIECE = 100
 _MOST_REQUESTS = 256
 _AT_A_TIME = 64
@@ -242,10 +245,11 @@ class _Link:
         self._sync_due = False
         self._wake = asyncio.Event()
         self._requests = 0
-        self._outage = False
+        self._said: set[str] = set()
+        """Reasons of the present outage that the log has."""
 
     async def run(self, session: ClientSession, tls: ssl.SSLContext | None) -> None:
-        """Connect, serve, and again after each outage, which is logged once."""
+        """Connect, serve, and again after each outage, whose reasons are logged once."""
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
@@ -253,9 +257,10 @@ class _Link:
             except Unavailable as error:
                 if self._connected_at_ms:
                     pause_s = _FIRST_PAUSE_S
-                if not self._outage:
+                reason = str(error)
+                if reason not in self._said and len(self._said) < _MOST_REASONS:
                     log.warning("analyzer %s: %s; trying again", self.address, error)
-                self._outage = True
+                    self._said.add(reason)
                 self._connected_at_ms = 0
             # Chance keeps the agents of a restarted analyzer from coming all at once.
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
@@ -306,7 +311,7 @@ class _Link:
         reason = "connection lost"
         try:
             self.connected = True
-            self._outage = False
+            self._said.clear()
             self._on_connected(self)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write(socket), name=f"changes to {self.address}")
@@ -556,5 +561,8 @@ def _refusal(status: int) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    said = reason_of(error) or getattr(error, "strerror", None) or str(error)
-    return said or type(error).__name__
+    if refused := reason_of(error):
+        return refused
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
