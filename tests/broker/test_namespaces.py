@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from skydiver.base.errors import Unavailable
+from skydiver.base.errors import ConfigError, Unavailable
 from skydiver.base.losses import Losses, LossReason
 from skydiver.broker.client import Broker, Holders
 from skydiver.broker.namespaces import Namespace, Namespaces, _names
@@ -713,6 +713,76 @@ asyncio.run(main())
     assert done.stderr == ""
     assert repr(name) in done.stdout
     assert done.stdout.endswith("True\n")
+
+
+async def test_a_proc_that_is_none_is_refused_with_the_name_of_the_setting(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """A wrong path of a volume must not show the container as the host."""
+    namespaces = Namespaces(broker, proc_path=str(tmp_path))
+    with pytest.raises(
+        ConfigError, match=r"agent\.topology\.netns\.proc_path: .* is not the /proc"
+    ):
+        await namespaces.find_host()
+
+
+@pytest.mark.root
+async def test_no_birth_is_missed_in_a_storm_of_programs(broker: Broker, name: str) -> None:
+    """Build machines start thousands of programs a second; all other verbs are answered meanwhile,
+    and nothing is left afterwards."""
+    ip("netns", "add", name)
+    await broker.holders()
+    before = [len(os.listdir(f"/proc/{pid}/fd")) for pid in ("self", broker.pid)]
+    async with following(broker, look_every_s=NEVER_S) as namespaces:
+        script = "while :; do /bin/true; done"
+        storm = [subprocess.Popen(["sh", "-c", script]) for _ in range(2)]
+        holders: list[subprocess.Popen[bytes]] = []
+        try:
+            for _ in range(20):
+                holders.append(subprocess.Popen(["unshare", "-n", "sleep", "60"]))
+                assert await broker.own_nsid() >= 0
+            names = {f"sleep-{holder.pid}" for holder in holders}
+            await until(lambda: names <= {found.name for found in namespaces})
+        finally:
+            for process in (*holders, *storm):
+                process.kill()
+                process.wait()
+        await until(lambda: not names & {found.name for found in namespaces})
+        assert named(namespaces, name) is not None
+    await broker.holders()
+    assert [len(os.listdir(f"/proc/{pid}/fd")) for pid in ("self", broker.pid)] == before
+
+
+@pytest.mark.root
+def test_a_container_alone_follows_its_own_namespaces() -> None:
+    """Without the host's /proc, the numbers that the kernel tells are not those of the container:
+    what is new there is looked for."""
+    script = """
+import asyncio, subprocess
+from skydiver.broker import fork_broker
+broker = fork_broker()
+from skydiver.broker.namespaces import Namespaces
+async def main():
+    namespaces = Namespaces(broker, look_every_s=3600.0)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(namespaces.run(), name="namespaces")
+        await namespaces.listed()
+        for present in (True, False):
+            if present:
+                holder = subprocess.Popen(["unshare", "-n", "sleep", "60"])
+            else:
+                holder.kill()
+                holder.wait()
+            while (f"sleep-{holder.pid}" in {found.name for found in namespaces}) is not present:
+                await asyncio.sleep(0.01)
+        task.cancel()
+asyncio.run(main())
+broker.close()
+print("seen")
+"""
+    command = ["unshare", "-p", "-f", "--mount-proc", sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("seen\n", "")
 
 
 def test_the_clock_is_monotonic() -> None:

@@ -22,7 +22,7 @@ NEEDED = {
     CAP_SYS_PTRACE: "CAP_SYS_PTRACE: namespaces held by processes of other users are not seen",
     CAP_DAC_READ_SEARCH: "CAP_DAC_READ_SEARCH: namespaces below closed folders are not seen",
     CAP_BPF: "CAP_BPF: no captures by eBPF",
-    CAP_PERFMON: "CAP_PERFMON: no tracing by eBPF",
+    CAP_PERFMON: "CAP_PERFMON: no kernel events of processes, no tracing by eBPF",
 }
 """Everything that the broker may use, and what a user misses without it."""
 

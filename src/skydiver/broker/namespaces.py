@@ -36,7 +36,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from skydiver.base.errors import Unavailable
+from skydiver.base.errors import ConfigError, SkydiverError, Unavailable
 from skydiver.base.losses import Losses, LossReason
 from skydiver.broker.births import Births
 from skydiver.broker.client import MOST_PROCESSES, Broker, Holders, NetnsRef
@@ -224,7 +224,13 @@ class Namespaces:
     async def find_host(self) -> None:
         """Learn which namespace is the host's, if the host's /proc is elsewhere."""
         if self._proc != "/proc":
-            device, inode = await self._broker.host(self._proc)
+            try:
+                device, inode = await self._broker.host(self._proc)
+            except SkydiverError as error:
+                raise ConfigError(
+                    f"agent.topology.netns.proc_path: {self._proc!r} is not the /proc of a host, "
+                    f"or it may not be read: {error}"
+                ) from error
             self.host = replace(
                 self.host, device=device, inode=inode, path=f"{self._proc}/1/ns/net"
             )
