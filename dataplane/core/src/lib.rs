@@ -22,6 +22,8 @@ pub mod prefetch;
 pub mod query;
 pub mod records;
 pub mod ring;
+pub mod route_messages;
+pub mod routes;
 pub mod schema;
 pub mod table;
 pub mod wire;

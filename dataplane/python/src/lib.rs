@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod capture_engine;
 mod flow_table;
 mod netlink;
+mod routes;
 
 #[pymodule]
 mod _native {
@@ -16,6 +17,8 @@ mod _native {
     use crate::flow_table::{flow_message_json, flow_set_json, merge_flow_sets, FlowTable};
     #[pymodule_export]
     use crate::netlink::decode_netlink;
+    #[pymodule_export]
+    use crate::routes::Routes;
 
     #[pymodule_init]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -3,6 +3,7 @@
 from skydiver.native._native import (
     CaptureEngine,
     FlowTable,
+    Routes,
     decode_netlink,
     flow_message_json,
     flow_set_json,
@@ -12,6 +13,7 @@ from skydiver.native._native import (
 __all__ = [
     "CaptureEngine",
     "FlowTable",
+    "Routes",
     "decode_netlink",
     "flow_message_json",
     "flow_set_json",

@@ -5,6 +5,7 @@ Every error of input is a `ValueError` of one line; a panic inside becomes a `Ru
 """
 
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, final
 
 @final
@@ -110,6 +111,63 @@ class CaptureEngine:
 
     def close(self) -> None:
         """Stop all threads and close all rings. Safe to repeat."""
+
+@final
+class Routes:
+    """Routes and nexthop objects of many namespaces, some 60 bytes a route.
+
+    `nsid` is whatever number the caller has for a namespace. Routes and tables are told with the
+    names of docs/probes/netlink.md."""
+
+    def __init__(self) -> None: ...
+    def take(self, nsid: int, datagram: bytes) -> bool:
+        """Take in the messages of an event, or of a dump that began; False = they do not fit what
+        is known, so that a dump is needed."""
+
+    def begin_dump(self, nsid: int) -> None:
+        """From now on `take` tells of all that there is."""
+
+    def end_dump(self, nsid: int, whole: bool) -> None:
+        """Take in the dump; what it did not tell is gone if it was `whole`."""
+
+    def forget(self, nsid: int) -> None:
+        """The namespace is gone."""
+
+    def changed(self) -> list[tuple[int, int]]:
+        """Namespaces and interface indexes whose routes changed since the last call, in order of
+        both; index 0 for anything that changed in a namespace."""
+
+    def uses(self, nsid: int, index: int) -> bool:
+        """Whether a route or nexthop object leads through the interface."""
+
+    def total(self) -> int:
+        """Number of routes in all namespaces."""
+
+    def counts(self, nsid: int) -> dict[str, int]:
+        """Number of routes by number of the table."""
+
+    def nexthops(self, nsid: int, most: int) -> list[dict[str, Any]]:
+        """The first nexthop objects by identifier."""
+
+    def tables(
+        self, nsid: int, indexes: Sequence[int], most: int
+    ) -> dict[int, list[dict[str, Any]]]:
+        """`RoutingTables` of each of the interfaces, with at most that many routes of each table:
+        default routes first, then connected ones, then those made on the host. Index 0: routes
+        that lead to no interface."""
+
+    def page(
+        self,
+        nsid: int,
+        *,
+        table: int | None = None,
+        within: tuple[IPv4Address | IPv6Address, int] | None = None,
+        lookup: IPv4Address | IPv6Address | None = None,
+        skip: int = 0,
+        most: int = 1000,
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Routes in order of family, table and prefix, and how many there are in all. `within` a
+        network; `lookup`: those of each table with the longest prefix that has the address."""
 
 def merge_flow_sets(flow_sets: Sequence[bytes], search: bytes) -> bytes:
     """Merge serialized `flow.FlowSet` of several tables, honouring sort, dedup and range of the

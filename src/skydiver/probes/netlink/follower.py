@@ -47,6 +47,7 @@ _DUMP_AGAIN_S, _LONGEST_DUMP_AGAIN_S = 1.0, 60.0
 _DOUBT_S = 0.5
 """An interface may be without its peer for a moment, while that moves."""
 _MOST_WAITING = 20_000
+_TOLD_TO_OTHERS = frozenset(("newlink", "dellink", "newaddr", "deladdr"))
 _PART = "probe.netlink"
 
 
@@ -190,7 +191,7 @@ class Follower:
 
     def _event(self, space: Space, message: Message, *, at_ms: int) -> None:
         self._table.event(space, message, at_ms=at_ms)
-        if self.on_event is not None:
+        if self.on_event is not None and message["kind"] in _TOLD_TO_OTHERS:
             self.on_event(space.nsid, message)
 
     def _on_lost(self, reason: LossReason, count: int) -> None:

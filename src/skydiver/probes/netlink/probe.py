@@ -8,14 +8,17 @@ from contextlib import ExitStack
 
 from skydiver.base.settings import NetlinkSettings
 from skydiver.probes.netlink.bridge_vlans import BridgeVlans
+from skydiver.probes.netlink.ethtool import EthtoolFollower
 from skydiver.probes.netlink.events import RECEIVE_BUFFER
 from skydiver.probes.netlink.follower import GROUPS, Follower
 from skydiver.probes.netlink.neighbours import Neighbours
 from skydiver.probes.netlink.part import Part
+from skydiver.probes.netlink.routes import RoutePart
+from skydiver.probes.netlink.rules import RulePart
 from skydiver.probes.netlink.tables import TableFollower, groups_of
 from skydiver.probes.probe import Context, Probe
 
-PARTS: Sequence[type[Part]] = (Neighbours, BridgeVlans)
+PARTS: Sequence[type[Part]] = (Neighbours, BridgeVlans, RoutePart, RulePart)
 
 
 class NetlinkProbe(Probe[NetlinkSettings]):
@@ -39,7 +42,19 @@ class NetlinkProbe(Probe[NetlinkSettings]):
             stack.callback(follower.close)
             tables = TableFollower(ctx, follower, self.parts, others, own_nsid=own_nsid)
             stack.callback(tables.close)
+            changes = stack.enter_context(
+                await ctx.broker.netlink_socket(
+                    None,
+                    groups=0,
+                    generic=True,
+                    all_nsid=True,
+                    receive_buffer=self.receive_buffer,
+                )
+            )
+            ethtool = EthtoolFollower(ctx, follower, changes, own_nsid=own_nsid)
+            stack.callback(ethtool.close)
             await follower.begin()
+            ethtool.begin()
             tables.begin()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(follower.fail(), name="netlink events")
@@ -47,5 +62,7 @@ class NetlinkProbe(Probe[NetlinkSettings]):
                 tasks.create_task(
                     follower.sample(self.config.metrics_update_s), name="netlink counters"
                 )
+                tasks.create_task(ethtool.fail(), name="netlink events of ethtool")
+                tasks.create_task(ethtool.ask_on_demand(), name="netlink ethtool")
                 tasks.create_task(tables.fail(), name="netlink events of tables")
                 tasks.create_task(tables.dump_on_demand(), name="netlink dumps of tables")
