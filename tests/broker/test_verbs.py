@@ -173,7 +173,7 @@ time.sleep(60)
             errors = [ask(session, "packet_socket", netns=netns).error for _ in range(100)]
             assert errors[0] == f"{path}: its file system does not answer"
             assert set(errors[1:]) == {f"{path}: another file system did not answer"}
-            assert len(session.abandoned) == 1
+            assert len(session.abandoned) <= 1
         finally:
             silent.kill()
     silent.wait()
