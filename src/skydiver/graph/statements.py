@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from msgspec import structs
 
@@ -88,8 +88,7 @@ class Statements:
     @_operation
     def state_node(self, source: str, spec: NodeSpec) -> Node:
         """`source` says that a node exists, and all that it has to say about it."""
-        if not spec.id:
-            raise ValueError("a node needs an ID")
+        check_id(spec.id, "node")
         metadata = normalised(spec.metadata)
         facets = self._nodes.get(spec.id)
         before = self._core.node(spec.id)
@@ -107,6 +106,7 @@ class Statements:
     @_operation
     def enrich_node(self, source: str, spec: NodeSpec) -> None:
         """`source` says what a node is like that others state, now or later."""
+        check_id(spec.id, "node")
         metadata = normalised(spec.metadata)
         facets = self._nodes.get(spec.id)
         before = self._core.node(spec.id)
@@ -238,8 +238,8 @@ class Statements:
     @_operation
     def state_edge(self, source: str, spec: EdgeSpec, *, yields: bool = False) -> EdgeID:
         """`source` says that an edge exists. An ownership that `yields` counts less than others."""
-        if not spec.parent or not spec.child:
-            raise ValueError("an edge needs a parent and a child")
+        check_id(spec.parent, "parent")
+        check_id(spec.child, "child")
         metadata = shared(normalised(spec.metadata))
         relation = relation_of(metadata)
         edge_id = spec.id or relation_edge_id(spec.parent, spec.child, relation)
@@ -434,6 +434,17 @@ class Statements:
     def _tidy(self, source: str, facts: SourceFacts) -> None:
         if not facts.nodes and not facts.edges:
             self._facts.pop(source, None)
+
+
+def check_id(element_id: Any, what: str) -> None:
+    """`ValueError` for an identifier that JSON could not tell others."""
+    if type(element_id) is not str or not element_id:
+        raise ValueError(f"{what} {element_id!r:.40}: an ID is a text that is not empty")
+    if not element_id.isascii():
+        try:
+            element_id.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{what} {element_id!r:.40}: an ID is valid Unicode") from error
 
 
 def _facets_on(element: Element | None) -> Facets:
