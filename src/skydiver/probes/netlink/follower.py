@@ -71,6 +71,8 @@ class Follower:
         """Is told of each event about an interface or address, after it was taken in."""
         self.on_lost: Callable[[], None] | None = None
         """Is told when events were lost."""
+        self.on_unasked: Callable[[], None] | None = None
+        """Is told when there are `LinkTable.unasked` interfaces."""
         self._unsubscribe = ctx.namespaces.subscribe(
             added=self._on_added, removed=self._on_removed, changed=self._on_changed
         )
@@ -220,6 +222,8 @@ class Follower:
             self._want_dump(nsid)
         if self._table.has_undriven():
             self._work.set()
+        if self.on_unasked is not None and self._table.has_unasked():
+            self.on_unasked()
         if self._table.has_doubts() and "doubts" not in self._timers:
             self._later("doubts", _DOUBT_S, self._dump_doubtful)
 

@@ -126,6 +126,7 @@ class LinkTable:
         self._orphans: dict[LinkKey, None] = {}
         self._wanted: dict[int, None] = {}
         self._undriven: dict[LinkKey, None] = {}
+        self._unasked: dict[LinkKey, None] = {}
 
     # Namespaces
 
@@ -230,7 +231,9 @@ class LinkTable:
             link = space.links[index] = Link((space.nsid, index), node_id, message, at_ms)
             if not message["kind_name"] and message["arphrd"] != LOOPBACK:
                 self._undriven[link.key] = None
+            self._unasked[link.key] = None
         else:
+            self._ask_again(link, message)
             link.message = message
         self._changed[link.key] = None
         self._connect(space, link, dumped=dumped)
@@ -421,6 +424,24 @@ class LinkTable:
                 found.setdefault(key[0], []).append(link)
         self._undriven.clear()
         return [(self._spaces[nsid], links) for nsid, links in found.items()]
+
+    def has_unasked(self) -> bool:
+        """Whether `unasked` has something to tell."""
+        return bool(self._unasked)
+
+    def unasked(self) -> list[LinkKey]:
+        """Interfaces that are new or changed since the last call, so that what ethtool says of
+        them may be another thing."""
+        found = list(self._unasked)
+        self._unasked.clear()
+        return found
+
+    def _ask_again(self, link: Link, message: Mapping[str, Any]) -> None:
+        former = link.message
+        if any(message[name] != former[name] for name in ("link_flags", "operstate", "master")):
+            # The speed of a bridge or bond is that of its members.
+            for index in {link.key[1], former["master"], message["master"]} - {0}:
+                self._unasked[link.key[0], index] = None
 
     def set_driver(self, link: Link, driver: str, bus_info: str | None) -> None:
         """What ethtool says of a real device."""
