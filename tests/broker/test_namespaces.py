@@ -620,8 +620,8 @@ asyncio.run(main())
     proc = tmp_path / "proc"
     proc.mkdir()
     command = (
-        'mount --rbind /proc "$0" && { umount -l /run/netns/* 2>/dev/null; mount -t tmpfs none /run; } && '
-        'exec unshare -p -n -f --mount-proc "$@"'
+        'mount --rbind /proc "$0" && { umount -l /run/netns/* 2>/dev/null; '
+        'mount -t tmpfs none /run; } && exec unshare -p -n -f --mount-proc "$@"'
     )
     python = [sys.executable, "-c", script, str(proc)]
     own = os.stat("/proc/self/ns/net").st_ino
