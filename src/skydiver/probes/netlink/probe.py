@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from skydiver.base.settings import NetlinkSettings
+from skydiver.graph import Link
 from skydiver.probes.netlink.bridge_vlans import BridgeVlans
 from skydiver.probes.netlink.ethtool import EthtoolFollower
 from skydiver.probes.netlink.events import RECEIVE_BUFFER
@@ -15,14 +16,17 @@ from skydiver.probes.netlink.neighbours import Neighbours
 from skydiver.probes.netlink.part import Part
 from skydiver.probes.netlink.routes import RoutePart
 from skydiver.probes.netlink.rules import RulePart
+from skydiver.probes.netlink.sriov import SriovFollower
 from skydiver.probes.netlink.tables import TableFollower, groups_of
 from skydiver.probes.probe import Context, Probe
+from skydiver.topology import Relation
 
 PARTS: Sequence[type[Part]] = (Neighbours, BridgeVlans, RoutePart, RulePart)
 
 
 class NetlinkProbe(Probe[NetlinkSettings]):
     name = "netlink"
+    joins = (Link("device", "Vfs.BusInfo", "device", "BusInfo", relation=Relation.VF.value),)
     receive_buffer = RECEIVE_BUFFER
     parts = PARTS
 
@@ -64,5 +68,8 @@ class NetlinkProbe(Probe[NetlinkSettings]):
                 )
                 tasks.create_task(ethtool.fail(), name="netlink events of ethtool")
                 tasks.create_task(ethtool.ask_on_demand(), name="netlink ethtool")
+                tasks.create_task(
+                    SriovFollower(ctx, follower).follow(), name="netlink virtual functions"
+                )
                 tasks.create_task(tables.fail(), name="netlink events of tables")
                 tasks.create_task(tables.dump_on_demand(), name="netlink dumps of tables")
