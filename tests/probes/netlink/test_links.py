@@ -322,6 +322,20 @@ def test_events_number_namespaces_as_their_own_does(watched: Watched) -> None:
     assert watched.metadata(4, 5)["LinkNetNsID"] == 8
 
 
+def test_a_number_given_before_it_was_needed_is_asked_for_when_it_is(watched: Watched) -> None:
+    """The event says that there is a number, not whose it is."""
+    watched.dump(3)
+    watched.tell(3, {"kind": "newnsid", "nsid": 0})
+    assert watched.table.wanted() == set()
+    watched.dump(4, veth(5, "b", 2, 3), numbering={8: 3})
+    watched.tell(3, veth(2, "a", 0))
+    assert "LinkNetNsID" not in watched.metadata(3, 2)
+    assert watched.table.wanted() == {3}
+    watched.dump(3, veth(2, "a", 5, 4), numbering={0: 4})
+    assert watched.metadata(3, 2)["LinkNetNsID"] == 0
+    assert watched.table.wanted() == set()
+
+
 def test_a_number_that_ended_is_not_used_for_its_successor(watched: Watched) -> None:
     """Numbers are reused at once."""
     watched.dump(3, numbering={0: 4})

@@ -37,14 +37,24 @@ LinkKey: TypeAlias = tuple[int, int]
 _AF_INET, _AF_BRIDGE = 2, 7
 _OVS = "openvswitch"
 _STATED_AT_ONCE = 16
-_SETTINGS = ("info", "slave_info", "details", "xdp", "altnames")
+_SETTINGS = ("mtu", "mac", "master", "info", "slave_info", "details", "xdp", "altnames")
 """Parts of a message that some changes of the kernel are not announced for."""
 
 
 class Space:
     """One network namespace: its node, its interfaces, and how it numbers other namespaces."""
 
-    __slots__ = ("facts", "inode", "links", "name", "nsid", "numbering", "root", "root_facts")
+    __slots__ = (
+        "facts",
+        "inode",
+        "links",
+        "name",
+        "nsid",
+        "numbering",
+        "numbers_more",
+        "root",
+        "root_facts",
+    )
 
     def __init__(self, nsid: int, *, inode: int, root: NodeID, name: str) -> None:
         self.nsid = nsid
@@ -55,6 +65,8 @@ class Space:
         self.links: dict[int, Link] = {}
         self.numbering: dict[int, int] = {}
         """Its own number of another namespace, to the host's; empty for the host."""
+        self.numbers_more = False
+        """It numbers a namespace since the last dump; which one, only the next can tell."""
         self.facts: dict[int, dict[str, Any]] = {}
         """By interface index, known yet or not: see `LinkTable.set_fact`."""
         self.root_facts: dict[str, Any] = {}
@@ -209,6 +221,7 @@ class LinkTable:
             case "newaddr" | "deladdr":
                 self._set_address(space, message, present=message["kind"] == "newaddr")
             case "newnsid" if message["nsid"] not in space.numbering:
+                space.numbers_more = True
                 if any(link.elsewhere is not None for link in space.links.values()):
                     self._wanted[space.nsid] = None  # for what `LinkNetNsID` should say
             case "delnsid":
@@ -264,6 +277,7 @@ class LinkTable:
         self, space: Space, indexes: set[int], addresses: Iterable[Mapping[str, Any]]
     ) -> None:
         """The dump of `space` told of these interfaces and addresses, and of no others."""
+        space.numbers_more = False
         found: dict[int, tuple[list[str], list[str]]] = {index: ([], []) for index in indexes}
         for address in addresses:
             lists = found.get(address["index"])
@@ -310,6 +324,9 @@ class LinkTable:
         target = self._target(space, link.message, dumped=dumped)
         if link.message["kind_name"] in PAIRS:
             if target is None:
+                partner = self._peers.get(link.key)
+                if partner is not None:
+                    self._lead(link, partner[0])
                 return
             if dumped or self._is_plausible(link, target):
                 self._pair(link.key, target)
@@ -533,6 +550,8 @@ class LinkTable:
             number = self._number_inside(space, link.elsewhere)
             if number is not None:
                 metadata["LinkNetNsID"] = number
+            elif space.numbers_more:
+                self._wanted[space.nsid] = None
             other = self._spaces.get(link.elsewhere)
             metadata["LinkNetNsName"] = "" if other is None else other.name
         metadata.update(space.facts.get(link.key[1], {}))

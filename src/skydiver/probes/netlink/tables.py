@@ -23,12 +23,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from skydiver.base.errors import Unavailable
+from skydiver.base.errors import ProtocolError, Unavailable
 from skydiver.base.losses import LossReason
 from skydiver.broker.namespaces import Namespace
 from skydiver.probes.netlink.events import EventReader, until
 from skydiver.probes.netlink.follower import Follower
-from skydiver.probes.netlink.links import HOST
+from skydiver.probes.netlink.links import HOST, LinkTable
 from skydiver.probes.netlink.part import Part
 from skydiver.probes.probe import Context
 
@@ -109,6 +109,11 @@ class TableFollower:
         part = kind(self._links.links, want_dump)
         self.parts.append(part)
         self._by_kind.update(dict.fromkeys(kind.kinds, part))
+
+    @property
+    def links(self) -> LinkTable:
+        """What is known of all interfaces."""
+        return self._links.links
 
     def part(self, kind: type[SomePart]) -> SomePart:
         """The part of this kind."""
@@ -283,7 +288,8 @@ class TableFollower:
             if not whole:
                 for part in parts:
                     self._want_dump(nsid, part)
-        except (OSError, Unavailable) as error:  # a time limit is an OSError
+        # A time limit is an OSError; what is refused is the path of a namespace that just ended.
+        except (OSError, Unavailable, ProtocolError) as error:
             log.debug("tables of namespace %d: %s", nsid, error)
             failures = self._failures[nsid] = self._failures.get(nsid, 0) + 1
             rest_s = min(_DUMP_AGAIN_S * 2 ** (failures - 1), _LONGEST_DUMP_AGAIN_S)
