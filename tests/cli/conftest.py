@@ -23,6 +23,10 @@ class Analyzer:
     answers: dict[str, Any] = field(default_factory=dict)
     """Gremlin text to result; another text is refused as the real parser does."""
     captures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    routes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """By the identifier of the node."""
+    asked: list[dict[str, str]] = field(default_factory=list)
+    """Parameters of each request for routes."""
     status: dict[str, Any] = field(default_factory=dict)
     password: str = ""
     missing: str = ""
@@ -43,6 +47,7 @@ class Analyzer:
             web.post("/api/capture", self.create_capture),
             web.get("/api/capture/{id:.*}", self.get_capture),
             web.delete("/api/capture/{id:.*}", self.delete_capture),
+            web.get("/api/routes/{id:.*}", self.get_routes),
             web.get("/ws/publisher", self.publisher),
         ])  # fmt: skip
         return app
@@ -97,6 +102,13 @@ class Analyzer:
         if self.captures.pop(id_, None) is None:
             return web.Response(status=404, text=f"Capture '{id_}' not found\n")
         return web.Response()
+
+    async def get_routes(self, request: web.Request) -> web.Response:
+        routes = self.routes[request.match_info["id"]]
+        self.asked.append(dict(request.query))
+        first = int(request.query["offset"])
+        page = routes[first : first + int(request.query["limit"])]
+        return web.json_response({"Total": len(routes), "Routes": page})
 
     async def publisher(self, request: web.Request) -> web.StreamResponse:
         self.publisher_headers = dict(request.headers)

@@ -98,6 +98,8 @@ type Ranked<'a> = ([Vec<Route<'a>>; 4], u64);
 /// Which routes of a namespace are asked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Question {
+    /// Only those with a hop on this interface.
+    pub through: Option<u32>,
     /// Only of this table.
     pub table: Option<u32>,
     /// Only those to this network or a part of it.
@@ -546,7 +548,13 @@ impl Routes {
         let mut page = Vec::new();
         let mut count = 0;
         let mut tell = |place, number| {
-            if let Some(action) = self.actions.get(number) {
+            let action = self.actions.get(number).filter(|action| {
+                question.through.is_none_or(|interface| {
+                    let hops = hops(&space.nexthops, action);
+                    hops.iter().any(|(hop, _)| hop.interface == interface)
+                })
+            });
+            if let Some(action) = action {
                 if count >= skip && page.len() < most {
                     page.push(Route { place, action });
                 }

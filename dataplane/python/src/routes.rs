@@ -177,12 +177,13 @@ impl Routes {
         Ok(out)
     }
 
-    #[pyo3(signature = (nsid, *, table=None, within=None, lookup=None, skip=0, most=1000))]
+    #[pyo3(signature = (nsid, *, through=None, table=None, within=None, lookup=None, skip=0, most=1000))]
     #[allow(clippy::too_many_arguments)] // each is a keyword
     fn page<'py>(
         &self,
         py: Python<'py>,
         nsid: i32,
+        through: Option<u32>,
         table: Option<u32>,
         within: Option<(IpAddr, u8)>,
         lookup: Option<IpAddr>,
@@ -191,6 +192,7 @@ impl Routes {
     ) -> PyResult<(Bound<'py, PyList>, usize)> {
         let core = self.lock();
         let question = Question {
+            through,
             table,
             within,
             lookup,

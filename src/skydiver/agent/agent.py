@@ -10,6 +10,7 @@ import asyncio
 import base64
 import logging
 import ssl
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -30,9 +31,12 @@ from skydiver.broker.namespaces import Namespaces
 from skydiver.captures.supervisor import CaptureSet
 from skydiver.graph import Graph, Op, OpKind
 from skydiver.hub.clocks import HostClock
-from skydiver.hub.pod import Pod
+from skydiver.hub.pod import Pod, Question
+from skydiver.hub.routes import ROUTES
 from skydiver.hub.server import Hub
 from skydiver.hub.settings import HubSettings
+from skydiver.probes.netlink import NetlinkProbe
+from skydiver.probes.probe import Probe
 from skydiver.probes.supervisor import ProbeSet, configured
 from skydiver.topology import NodeType, host_node_id
 from skydiver.topology.health import AGENT, health_metadata
@@ -90,8 +94,9 @@ async def run(
         losses=losses,
     )
     await namespaces.find_host()
+    chosen = configured(settings.agent)
     probes = ProbeSet(
-        configured(settings.agent),
+        chosen,
         graph=graph,
         broker=broker,
         namespaces=namespaces,
@@ -125,6 +130,7 @@ async def run(
         tls=connecting,
         ready=lambda: first_look(graph, namespaces),
         clock_told=HostClock(graph.owned_by("clock"), host_node_id(settings.host_id)).tell,
+        questions=questions_to(chosen),
     )
     access = authenticator(settings, settings.agent.auth.api.backend, AUTH_KEY)
     refuse_exposure("agent", settings, {AUTH_KEY: access})
@@ -182,6 +188,12 @@ async def run(
             for task in running:
                 task.cancel()
     log.info("agent stopped")
+
+
+def questions_to(probes: Iterable[Probe[Any]]) -> dict[tuple[str, str], Question]:
+    """What analyzers may ask of the probes."""
+    netlink = [probe for probe in probes if isinstance(probe, NetlinkProbe)]
+    return {ROUTES: netlink[0].routes} if netlink else {}
 
 
 async def first_look(graph: Graph, namespaces: Namespaces) -> None:

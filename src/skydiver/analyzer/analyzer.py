@@ -114,6 +114,7 @@ async def run(settings: Settings, tls: ssl.SSLContext | None) -> None:
             status=status,
             flows=hub.flows,
             store=store,
+            ask=hub.request,
             add_routes=hub.add_routes,
         )
         async with serve(app, settings.analyzer.listen, key="analyzer.listen", tls=tls) as address:

@@ -136,3 +136,29 @@ class Permission(msgspec.Struct, rename="pascal"):
 class LoginAnswer(msgspec.Struct, rename="pascal"):
     token: str
     permissions: list[Permission]
+
+
+class NextHop(msgspec.Struct, rename="pascal", omit_defaults=True):
+    """One way on."""
+
+    priority: int
+    if_index: int
+    ip: str = field(name="IP", default="")
+    weight: int = 1
+
+
+class RouteEntry(msgspec.Struct, rename="pascal", omit_defaults=True):
+    """A route as the kernel has it; docs/probes/netlink.md names further members."""
+
+    protocol: int
+    prefix: str
+    table: int
+    next_hops: list[NextHop]
+    type: str = "unicast"
+
+
+class Routes(msgspec.Struct, rename="pascal"):
+    """Some routes, and how many answer the question."""
+
+    total: int
+    routes: list[RouteEntry]

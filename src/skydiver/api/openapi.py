@@ -77,13 +77,20 @@ def _types(route: Route) -> list[Any]:
 
 
 def _operation(route: Route, schemas: dict[int, Any]) -> dict[str, Any]:
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in _PARAMETER.findall(route.path)
-    ] + [
-        {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
-        for name, text in route.headers.items()
-    ]
+    parameters = (
+        [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in _PARAMETER.findall(route.path)
+        ]
+        + [
+            {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
+            for name, text in route.query.items()
+        ]
+        + [
+            {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+            for name, text in route.headers.items()
+        ]
+    )
     operation: dict[str, Any] = {
         "summary": route.summary,
         "responses": {

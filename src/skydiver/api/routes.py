@@ -42,5 +42,7 @@ class Route:
     """Type of the JSON value in the request."""
     form: tuple[str, ...] = ()
     """Fields of the form in the request."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Parameters after the ``?`` of the address, with what they mean."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Request headers it reads, with what they mean."""

@@ -28,6 +28,7 @@ from skydiver.api.metrics import Metrics
 from skydiver.api.openapi import Description
 from skydiver.api.origins import Origins, allowed_origins, preflight
 from skydiver.api.routes import Handler, Route
+from skydiver.api.routing import Ask, RoutingTables
 from skydiver.api.status import Service, Status
 from skydiver.api.topology import Topology
 from skydiver.base.errors import ConfigError, SkydiverError
@@ -57,14 +58,15 @@ def build_app(
     missing: Callable[[], Sequence[str]] = tuple,
     flows: FlowSource | None = None,
     store: ObjectStore | None = None,
+    ask: Ask | None = None,
     add_routes: Callable[[web.Application], None] | None = None,
 ) -> web.Application:
     """The application of an analyzer or an agent.
 
     `view` gives the graph as it is now, `status` the parts of api.md §3.12 that are known outside
     (hub, probes, captures), `missing` what this process lacks in words. `store` is where captures
-    are kept; without one (agents) there is no ``/api/capture``. `add_routes` adds the
-    WebSocket endpoints, which guard themselves.
+    are kept; without one (agents) there is no ``/api/capture``. `ask` asks an agent; without it
+    there is no ``/api/routes``. `add_routes` adds the WebSocket endpoints, which guard themselves.
     """
     lag = LoopLag()
     topology = Topology(view, flows, "full" if service == "analyzer" else "core")
@@ -78,6 +80,8 @@ def build_app(
     if store is not None:
         mode = settings.flow.default_layer_key_mode
         routes += Captures(store, topology, mode).routes()
+    if ask is not None:
+        routes += RoutingTables(view, ask).routes()
     routes += Description(service, routes).routes()
     app = web.Application(middlewares=[_answer], client_max_size=settings.http.rest.max_body_bytes)
     app[LOSSES] = losses

@@ -13,5 +13,6 @@ app = group(
         "status": "skydiver.cli.status:app",
         "topology": "skydiver.cli.topology:app",
         "capture": "skydiver.cli.capture:app",
+        "routes": "skydiver.cli.routes:app",
     },
 )

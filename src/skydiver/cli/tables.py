@@ -157,6 +157,36 @@ def show_captures(captures: Sequence[Item], console: Console, running: Sequence[
     _print(console, rows, "capture", keep={"Active", "Packets", "Dropped"})
 
 
+PROTOCOLS = {
+    **{2: "kernel", 3: "boot", 4: "static", 9: "ra", 16: "dhcp", 186: "bgp", 187: "isis"},
+    **{188: "ospf", 189: "rip"},
+}
+"""Who makes routes, as `ip` names them; others are numbers."""
+TABLES = {253: "default", 254: "main", 255: "local"}
+
+
+def show_routes(routes: Sequence[Item], console: Console, total: int) -> None:
+    """Where packets go, one line for each hop."""
+    rows: list[Row] = []
+    for route in routes:
+        table, protocol = _number(route.get("Table")), _number(route.get("Protocol"))
+        hops = _list(route.get("NextHops"))
+        rows.append({
+            "Table": TABLES.get(table, str(table)),
+            "Prefix": Text(clean(route.get("Prefix", "")), "bold"),
+            "Type": clean(route.get("Type", "")),
+            "Via": "\n".join(clean(_mapping(hop).get("IP", "")) for hop in hops),
+            "Interface": "\n".join(clean(_mapping(hop).get("IfIndex", "")) for hop in hops),
+            "Metric": "\n".join(clean(_mapping(hop).get("Priority", "")) for hop in hops)
+            or clean(route.get("Priority", "")),
+            "Source": clean(route.get("Src", "")),
+            "Protocol": PROTOCOLS.get(protocol, str(protocol)),
+        })  # fmt: skip
+    _print(console, rows, "route")
+    if total > len(routes):
+        console.print(Text(f"of {total} in all: --limit 0 shows them", "dim"))
+
+
 def show_status(status: Item, console: Console, *, within: str = "") -> None:
     """Who is connected, what runs, what was lost; any other member as it is."""
     for key, value in status.items():

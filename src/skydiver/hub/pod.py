@@ -79,6 +79,10 @@ Flows: TypeAlias = Callable[[bytes], Sequence[bytes] | Awaitable[Sequence[bytes]
 """Answers a serialized `filters.SearchQuery` with one serialized `flow.FlowSet` per table."""
 
 
+Question: TypeAlias = Callable[[Any], Any]
+"""Answers the object of a question with another one. Raises `ProtocolError` for what is no such
+question, `Unavailable` when there is no answer."""
+
 ClockTold: TypeAlias = Callable[[str, clocks.Offset | None], None]
 """Gets the host id of an analyzer and how far it says that our clock is off; None = it does not
 say."""
@@ -111,11 +115,13 @@ class Pod:
         clock_ms: ClockMs = wall_ms,
         clock_ns: ClockNs = wall_ns,
         clock_told: ClockTold | None = None,
+        questions: Mapping[tuple[str, str], Question] | None = None,
     ) -> None:
         """`analyzers` are `host:port` as text. `headers` carry the credentials. Nothing is
         connected before `ready` returns: a graph that the probes have only begun to fill would
         make the analyzer delete the rest of what it has of this host. `clock_told` gets what the
-        master says of `clock_ns`."""
+        master says of `clock_ns`. `questions` are others that may be asked, by namespace and type
+        of the message."""
         self._graph = graph
         self._ready = ready
         self._tls = tls
@@ -129,7 +135,7 @@ class Pod:
             clocks.HEADER: clocks.SPOKEN,
         }
         self._clock_told = clock_told
-        orders = _Orders(graph, captures, flows)
+        orders = _Orders(graph, captures, flows, questions or {})
         self._links = [
             _Link(
                 str(address),
@@ -459,7 +465,18 @@ class _Link:
 class _Orders:
     """What analyzers may ask of an agent."""
 
-    def __init__(self, graph: Graph, captures: Captures, flows: Flows) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        captures: Captures,
+        flows: Flows,
+        questions: Mapping[tuple[str, str], Question],
+    ) -> None:
+        self._questions = questions
+        self._namespaces = {
+            *(table_query.NAMESPACE, CAPTURES, INJECTIONS),
+            *(namespace for namespace, _ in questions),
+        }
         self._graph = graph
         self._captures = captures
         self._flows = flows
@@ -468,11 +485,8 @@ class _Orders:
 
     def understands(self, message: Message) -> bool:
         """False for what is silently ignored: other namespaces, and answers."""
-        return message.namespace in (
-            table_query.NAMESPACE,
-            CAPTURES,
-            INJECTIONS,
-        ) and not message.type.endswith(("Reply", "Result"))
+        is_answer = message.type.endswith(("Reply", "Result"))
+        return message.namespace in self._namespaces and not is_answer
 
     async def answer(self, message: Message) -> Message:
         try:
@@ -481,6 +495,9 @@ class _Orders:
             if message.namespace == CAPTURES and message.type in ("Start", "Stop"):
                 status = await self._capture(message)
                 return message.reply(f"{message.type}Reply", message.obj, status=status)
+            question = self._questions.get((message.namespace, message.type))
+            if question is not None:
+                return self._ask(question, message)
         except ProtocolError as error:
             log.warning("order refused: %s", error)
         except Exception:
@@ -493,6 +510,16 @@ class _Orders:
         if message.format:
             return message.reply(table_query.RESULT, None, status=status)
         return message.reply(f"{message.type}Reply", message.obj, status=status)
+
+    def _ask(self, question: Question, message: Message) -> Message:
+        """The answer, or in words why there is none."""
+        try:
+            status, answer = _OK, question(message.obj)
+        except ProtocolError as error:
+            status, answer = _BAD_REQUEST, {"Error": str(error)}
+        except Unavailable as error:
+            status, answer = _NOT_FOUND, {"Error": str(error)}
+        return message.reply(f"{message.type}Reply", answer, status=status)
 
     async def _search(self, message: Message) -> Message:
         answer = self._flows(table_query.read_query(message))

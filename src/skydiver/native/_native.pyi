@@ -160,14 +160,16 @@ class Routes:
         self,
         nsid: int,
         *,
+        through: int | None = None,
         table: int | None = None,
         within: tuple[IPv4Address | IPv6Address, int] | None = None,
         lookup: IPv4Address | IPv6Address | None = None,
         skip: int = 0,
         most: int = 1000,
     ) -> tuple[list[dict[str, Any]], int]:
-        """Routes in order of family, table and prefix, and how many there are in all. `within` a
-        network; `lookup`: those of each table with the longest prefix that has the address."""
+        """Routes in order of family, table and prefix, and how many there are in all. `through`
+        an interface, `within` a network; `lookup`: those of each table with the longest prefix
+        that has the address."""
 
 def merge_flow_sets(flow_sets: Sequence[bytes], search: bytes) -> bytes:
     """Merge serialized `flow.FlowSet` of several tables, honouring sort, dedup and range of the

@@ -146,6 +146,16 @@ class LinkTable:
         """The namespace with this number."""
         return self._spaces.get(nsid)
 
+    def key_of(self, node_id: str) -> LinkKey | None:
+        """What a node stands for: an interface, or with index 0 a namespace."""
+        for space in self._spaces.values():
+            if space.root == node_id:
+                return space.nsid, 0
+            for index, link in space.links.items():
+                if link.node_id == node_id:
+                    return space.nsid, index
+        return None
+
     def spaces(self) -> Iterator[Space]:
         """All of them."""
         return iter(list(self._spaces.values()))

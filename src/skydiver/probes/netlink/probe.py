@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
+from skydiver.base.errors import Unavailable
 from skydiver.base.settings import NetlinkSettings
 from skydiver.graph import Link
 from skydiver.probes.netlink.bridge_vlans import BridgeVlans
@@ -14,6 +16,7 @@ from skydiver.probes.netlink.events import RECEIVE_BUFFER
 from skydiver.probes.netlink.follower import GROUPS, Follower
 from skydiver.probes.netlink.neighbours import Neighbours
 from skydiver.probes.netlink.part import Part
+from skydiver.probes.netlink.questions import answer
 from skydiver.probes.netlink.routes import RoutePart
 from skydiver.probes.netlink.rules import RulePart
 from skydiver.probes.netlink.sriov import SriovFollower
@@ -29,6 +32,16 @@ class NetlinkProbe(Probe[NetlinkSettings]):
     joins = (Link("device", "Vfs.BusInfo", "device", "BusInfo", relation=Relation.VF.value),)
     receive_buffer = RECEIVE_BUFFER
     parts = PARTS
+
+    def __init__(self, config: NetlinkSettings) -> None:
+        super().__init__(config)
+        self._tables: TableFollower | None = None
+
+    def routes(self, question: Any) -> dict[str, Any]:
+        """Answer a question of an analyzer, see `questions`."""
+        if self._tables is None:
+            raise Unavailable("the netlink probe does not run")
+        return answer(self._tables.links, self._tables.part(RoutePart), question)
 
     async def run(self, ctx: Context) -> None:
         number = await ctx.broker.own_nsid()
@@ -46,6 +59,7 @@ class NetlinkProbe(Probe[NetlinkSettings]):
             stack.callback(follower.close)
             tables = TableFollower(ctx, follower, self.parts, others, own_nsid=own_nsid)
             stack.callback(tables.close)
+            self._tables = tables
             changes = stack.enter_context(
                 await ctx.broker.netlink_socket(
                     None,

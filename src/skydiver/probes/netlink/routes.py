@@ -138,6 +138,7 @@ class RoutePart(Part):
         self,
         nsid: int,
         *,
+        through: int | None = None,
         table: int | None = None,
         within: Network | None = None,
         lookup: Address | None = None,
@@ -147,5 +148,11 @@ class RoutePart(Part):
         """Some of the routes that answer a question, and how many there are of them."""
         network = None if within is None else (within.network_address, within.prefixlen)
         return self.routes.page(
-            nsid, table=table, within=network, lookup=lookup, skip=skip, most=most
+            nsid,
+            through=through,
+            table=table,
+            within=network,
+            lookup=lookup,
+            skip=skip,
+            most=most,
         )
