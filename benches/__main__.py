@@ -24,6 +24,7 @@ BENCHMARKS = (
     "netlink_latency",
     "storms",
     "taps",
+    "churn",
     "graph_http",
     "publisher",
 )

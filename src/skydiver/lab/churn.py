@@ -48,11 +48,11 @@ class Churn:
 
     def run(self, *, seconds: float, rate: float) -> None:
         """Make `rate` changes a second, as far as this machine can; returns when all are made."""
-        began_s = time.monotonic()
+        began_s, before = time.monotonic(), self.done
         while (passed_s := time.monotonic() - began_s) < seconds:
-            due = int(passed_s * rate)
-            if self.done >= due:
-                time.sleep((self.done + 1) / rate - passed_s)
+            ahead_s = (self.done - before + 1) / rate - passed_s
+            if ahead_s > 0:
+                time.sleep(ahead_s)
             self.step()
         self.settle()
 
