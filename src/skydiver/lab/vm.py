@@ -57,7 +57,7 @@ exec $B switch_root /mnt /bin/bash /out/init
 
 # There: what an ordinary system has mounted, the command, and the end of the machine.
 _INIT = """
-export PATH={path} HOME=/root LANG=C.UTF-8 {mark}=1
+export PATH={path} HOME=/root LANG=C.UTF-8 PYTHONUNBUFFERED=1 {mark}=1
 mount -t tmpfs run /run; mkdir -p /run/netns /dev/shm /dev/pts
 mount -t tmpfs shm /dev/shm; mount -t devpts pts /dev/pts
 mkdir -p /lib/modules; ln -sfn {modules} /lib/modules/
