@@ -10,6 +10,7 @@ from tests.probes.conftest import Running, ip
 from tests.probes.netlink.differential import until_equal
 from tests.probes.netlink.differential_tables import TABLES
 from tests.probes.netlink.test_follower import probes
+from tests.probes.netlink.test_link_metadata import MESSAGE
 
 from skydiver.base.ids import NodeID, Origin
 from skydiver.broker.client import Broker
@@ -202,6 +203,23 @@ def test_a_namespace_is_dumped_again_for_what_is_not_announced() -> None:
     assert table.dumps == [1]
     table.part.link_changed(1, {**link, "link_flags": 1, "mtu": 1400})
     table.now_s += 9
+    table.facts()
+    assert table.dumps == [1]
+    for other in ({**link, "family": BRIDGE}, {"kind": "newaddr"}):
+        table.part.link_changed(1, other)
+        table.now_s += 9
+        table.facts()
+    assert table.dumps == [1, 1, 1]
+
+
+def test_an_announcement_of_a_vxlan_without_the_host_is_not_believed() -> None:
+    """Older kernels send it after the right one."""
+    table = Table()
+    table.links.set_link(table.space, {**MESSAGE, "index": 5, "kind_name": "vxlan"}, at_ms=1)
+    table.take(told(NEW, family=BRIDGE, mac=MAC, flags=2, dst=address(2)))
+    table.take(told(NEW, family=BRIDGE, mac=MAC, flags=2))
+    assert [entry["IP"] for entry in table.facts()["FDB"]] == ["10.0.0.2"]
+    table.now_s += 1
     table.facts()
     assert table.dumps == [1]
 

@@ -10,8 +10,9 @@ The kernel keeps both in one kind of message. What makes them less simple than t
 - A bridge that finds an address on another port announces the new place only; so does a VXLAN that
   finds it behind another host.
 - Multicast addresses that an interface listens to are in the dump of its forwarding database, but
-  never announced. They follow from addresses and from the interface going up, after which the
-  namespace is dumped again, once for all that happens within a second.
+  never announced. Nor is it announced that an address of the bridge itself is now on another of its
+  ports. Such things follow from changes of interfaces and addresses, after which the namespace is
+  dumped again, once for all that happens within a second.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _AF_BRIDGE = 7
 _NTF_SELF, _NTF_MASTER, _NTF_PROXY = 0x02, 0x04, 0x08
 _NUD_NOARP = 0x40
 _NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_PORT, _NDA_VNI, _NDA_IFINDEX = 1, 2, 5, 6, 7, 8
-_NDA_MASTER, _NDA_SRC_VNI = 9, 11
+_NDA_MASTER, _NDA_SRC_VNI, _NDA_NH_ID = 9, 11, 13
 _LONGEST_ADDRESS = 32
 """MAX_ADDR_LEN of the kernel."""
 _NO_VLAN = b"\0\0"
@@ -161,6 +162,9 @@ class Neighbours(Part):
             key, value = _forwarding(message, flags, told)
             if key is None:
                 return True
+            if kind == _NEW and not dumped and self._is_half(nsid, index, flags, told):
+                self._doubt(nsid)
+                return True
             master = b"" if flags & _NTF_SELF else told.get(_NDA_MASTER, b"")
         else:
             address = told.get(_NDA_DST, b"")
@@ -201,6 +205,18 @@ class Neighbours(Part):
         if not dumped:
             self._changed[(nsid, *where)] = None
         return True
+
+    def _is_half(self, nsid: int, index: int, flags: int, told: Mapping[int, bytes]) -> bool:
+        """Older kernels announce entries of a VXLAN twice, the second time without the host."""
+        space = self.links.space(nsid)
+        link = None if space is None else space.links.get(index)
+        return (
+            bool(flags & _NTF_SELF)
+            and _NDA_DST not in told
+            and _NDA_NH_ID not in told
+            and link is not None
+            and link.message["kind_name"] == "vxlan"
+        )
 
     def _drop(self, nsid: int, tables: _Tables, where: List, key: bytes, dumped: bool) -> None:
         entries = tables.lists.get(where)
@@ -267,7 +283,8 @@ class Neighbours(Part):
             if known.get(message["index"]) != aspects:
                 known[message["index"]] = aspects
                 self._doubt(nsid)
-        elif kind in ("newaddr", "deladdr"):
+        elif kind in ("newaddr", "deladdr", "newlink"):
+            # Of a bridge port: with a VLAN an address may have gone from one port to another.
             self._doubt(nsid)
 
     def _forget_link(self, nsid: int, index: int) -> None:
@@ -288,7 +305,7 @@ class Neighbours(Part):
     def _doubt(self, nsid: int) -> None:
         """Something may have changed without an event."""
         if nsid not in self._to_dump_at_s:
-            rest_s = max(_HOLD_S, self._rest_s.get(nsid, 0.0))
+            rest_s = min(max(_HOLD_S, self._rest_s.get(nsid, 0.0)), _LONGEST_HOLD_S)
             self._to_dump_at_s[nsid] = self._mono_s() + rest_s
 
     # Facts
