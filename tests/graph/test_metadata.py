@@ -195,3 +195,14 @@ def test_the_first_tree_is_heard() -> None:
         "o": {"x": 1, "y": 2},
     }
     assert overlaid([]) == {}
+
+
+def test_large_sets_of_flags_are_kept_once() -> None:
+    """Ten thousand interfaces have the same features; 1 and true are not the same."""
+    features = {f"feature-{number}": number % 3 == 0 for number in range(60)}
+    one = normalised({"Features": dict(features)})["Features"]
+    other = normalised({"Features": dict(features)})["Features"]
+    assert one == features
+    assert one is other
+    numbers = {name: int(value) for name, value in features.items()}
+    assert orjson.dumps(normalised(numbers)) == orjson.dumps(numbers)

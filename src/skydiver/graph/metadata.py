@@ -16,6 +16,10 @@ from skydiver.graph.events import Op, OpKind
 
 MAX_DEPTH = 100
 """Objects and lists inside each other; deeper metadata is refused."""
+_FEW = 4
+"""Texts in the metadata of an edge up to which it is worth looking for the same."""
+_MANY = 16
+"""Flags in one object from which on it is worth looking for the same one."""
 INT_MIN = -(2**63)
 INT_MAX = 2**64 - 1
 
@@ -45,7 +49,8 @@ def normal_value(value: Any, depth: int = MAX_DEPTH) -> Any:
     if depth == 0:
         raise ValueError(f"metadata nested deeper than {MAX_DEPTH}")
     if isinstance(value, Mapping):
-        return {_key(key): normal_value(member, depth - 1) for key, member in value.items()}
+        tree = {_key(key): normal_value(member, depth - 1) for key, member in value.items()}
+        return tree if len(tree) < _MANY else _flags_once(tree)
     if isinstance(value, list | tuple):
         return [normal_value(member, depth - 1) for member in value]
     for base in (str, int, float):
@@ -56,7 +61,7 @@ def normal_value(value: Any, depth: int = MAX_DEPTH) -> Any:
 
 def shared(metadata: dict[str, Any]) -> Metadata:
     """The same metadata, kept once for all that say it: most edges say one of a few things."""
-    if all(type(value) is str for value in metadata.values()):
+    if len(metadata) <= _FEW and all(type(value) is str for value in metadata.values()):
         return _shared(tuple(metadata.items()))
     return metadata
 
@@ -64,6 +69,18 @@ def shared(metadata: dict[str, Any]) -> Metadata:
 @lru_cache(maxsize=1_000)
 def _shared(items: tuple[tuple[str, str], ...]) -> Metadata:
     return dict(items)
+
+
+def _flags_once(tree: dict[str, Any]) -> Metadata:
+    """Large sets of flags, such as the features of an interface, are the same on many elements."""
+    if all(type(value) is bool for value in tree.values()):
+        return _flags(tuple(tree), bytes(tree.values()))
+    return tree
+
+
+@lru_cache(maxsize=1_000)
+def _flags(names: tuple[str, ...], values: bytes) -> Metadata:
+    return dict(zip(names, map(bool, values), strict=True))
 
 
 def _key(key: Any) -> str:

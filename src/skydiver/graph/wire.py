@@ -13,10 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 from skydiver.base.errors import ProtocolError
 from skydiver.base.ids import EdgeID, NodeID, Origin
-from skydiver.graph.elements import Edge, Element, Metadata, Node
+from skydiver.graph.elements import Edge, Element, Node
 from skydiver.graph.events import EventKind, GraphEvent, Op, OpKind
-from skydiver.graph.metadata import normal_value, normalised
-from skydiver.graph.relations import RELATION_TYPE
+from skydiver.graph.metadata import normal_value, normalised, shared
 
 MAX_OPS = 10_000
 """Operations of one partial update."""
@@ -163,7 +162,7 @@ def edge_from_json(document: object, *, now_ms: int) -> Edge:
         id=EdgeID(_id(fields, "edge")),
         parent=NodeID(parent),
         child=NodeID(child),
-        metadata=_plain_relation(metadata) if len(metadata) == 1 else metadata,
+        metadata=shared(metadata),
         host=_shared_text(fields, "Host"),
         origin=Origin(_shared_text(fields, "Origin")),
         created_at_ms=created_at_ms,
@@ -249,20 +248,6 @@ def _shared_text(fields: Mapping[str, Any], key: str) -> str:
     return sys.intern(value)
 
 
-_plain_relations: dict[str, Metadata] = {}
-_MOST_RELATIONS = 1_000
-
-
-def _plain_relation(metadata: Metadata) -> Metadata:
-    """Metadata of an edge that says its relation and nothing else, kept once for all such edges."""
-    relation = metadata.get(RELATION_TYPE)
-    if not isinstance(relation, str):
-        return metadata
-    if len(_plain_relations) > _MOST_RELATIONS:
-        _plain_relations.clear()
-    return _plain_relations.setdefault(relation, metadata)
-
-
 def _times(fields: Mapping[str, Any], now_ms: int) -> tuple[int, int]:
     """Creation and update; mostly they are equal and then kept once."""
     created_at_ms = _time(fields, "CreatedAt", now_ms)
@@ -293,7 +278,7 @@ def _revision(fields: Mapping[str, Any]) -> int:
     return value
 
 
-def _metadata(fields: Mapping[str, Any], what: str) -> Metadata:
+def _metadata(fields: Mapping[str, Any], what: str) -> dict[str, Any]:
     value = fields.get("Metadata")
     if value is None:
         return {}
