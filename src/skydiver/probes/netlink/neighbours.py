@@ -58,9 +58,10 @@ _FLAGS = (
 _HOLD_S = 1.0
 _PER_SECOND = 512
 """A list of more entries is stated less often than each second."""
-_LONGEST_HOLD_S = 10.0
 _REST = 20
-"""Dumps for the sake of what is not announced take at most this part of the time."""
+"""Dumps for the sake of what is not announced take at most this part of the time,"""
+_LONGEST_REST_S = 10.0
+"""unless they are long because the agent waits for others."""
 
 List: TypeAlias = tuple[int, bool]
 """Interface index, and whether it is the forwarding database."""
@@ -305,7 +306,7 @@ class Neighbours(Part):
     def _doubt(self, nsid: int) -> None:
         """Something may have changed without an event."""
         if nsid not in self._to_dump_at_s:
-            rest_s = min(max(_HOLD_S, self._rest_s.get(nsid, 0.0)), _LONGEST_HOLD_S)
+            rest_s = min(max(_HOLD_S, self._rest_s.get(nsid, 0.0)), _LONGEST_REST_S)
             self._to_dump_at_s[nsid] = self._mono_s() + rest_s
 
     # Facts
@@ -352,7 +353,7 @@ class Neighbours(Part):
         told = [translate(index, key, entries[key]) for key in keys]
         self.links.set_fact(nsid, index, name, told or None)
         self.links.set_fact(nsid, index, f"{name}Count", count if count > MOST_STATED else None)
-        return min(max(_HOLD_S, count / _PER_SECOND), _LONGEST_HOLD_S)
+        return max(_HOLD_S, len(told) / _PER_SECOND)
 
 
 def _forwarding(
