@@ -91,6 +91,19 @@ struct Interface {
     offset_s: i64,
 }
 
+/// What files begin with.
+const MAGICS: [[u8; 4]; 5] = [
+    [0xD4, 0xC3, 0xB2, 0xA1],
+    [0xA1, 0xB2, 0xC3, 0xD4],
+    [0x4D, 0x3C, 0xB2, 0xA1],
+    [0xA1, 0xB2, 0x3C, 0x4D],
+    [0x0A, 0x0D, 0x0D, 0x0A],
+];
+
+/// Octets of a packet or block that arrives in pieces. Longer ones would be kept in memory only
+/// because a damaged length says so; libpcap and Wireshark write none.
+const LONGEST: usize = 16 * 1024 * 1024;
+
 const SECTION: u32 = 0x0A0D_0D0A;
 const INTERFACE: u32 = 1;
 const OLD_PACKET: u32 = 2;
@@ -179,44 +192,66 @@ impl<'a> Records<'a> {
         })
     }
 
-    /// The next packet of a pcapng file; None at its end.
-    fn pcapng_record(&mut self) -> Result<Option<Record<'a>>, FileError> {
+    /// The next block of a pcapng file; None for one that is no packet.
+    fn pcapng_block(&mut self) -> Result<Option<Record<'a>>, FileError> {
         let packets = self.packets;
         let cut = FileError::Cut { packets };
         let invalid = FileError::Invalid { packets };
-        while !self.rest.is_empty() {
-            let begin = self.rest;
-            if begin.starts_with(&SECTION.to_le_bytes()) {
-                // The byte order of a section is told by itself.
-                self.little = match begin.get(8..12).ok_or(cut)? {
-                    [0x4D, 0x3C, 0x2B, 0x1A] => true,
-                    [0x1A, 0x2B, 0x3C, 0x4D] => false,
-                    _ => return Err(invalid),
-                };
-                self.format = Format::PcapNg {
-                    interfaces: Vec::new(),
-                };
-            }
-            let kind = self.word(begin, 0).ok_or(cut)?;
-            let length = self.word(begin, 4).ok_or(cut)? as usize;
-            if length < 12 || !length.is_multiple_of(4) {
-                return Err(invalid);
-            }
-            let (block, rest) = begin.split_at_checked(length).ok_or(cut)?;
-            if self.word(block, length - 4) != Some(length as u32) {
-                return Err(invalid);
-            }
-            self.rest = rest;
-            let body = block.get(8..length - 4).ok_or(invalid)?;
-            match kind {
-                INTERFACE => self.interface(body).ok_or(invalid)?,
-                PACKET => return self.packet(body).map(Some).ok_or(invalid),
-                OLD_PACKET => return self.old_packet(body).map(Some).ok_or(invalid),
-                SIMPLE_PACKET => return self.simple_packet(body).map(Some).ok_or(invalid),
-                _ => (),
-            }
+        let begin = self.rest;
+        let mut section = None;
+        if begin.starts_with(&SECTION.to_le_bytes()) {
+            // The byte order of a section is told by itself.
+            self.little = match begin.get(8..12).ok_or(cut)? {
+                [0x4D, 0x3C, 0x2B, 0x1A] => true,
+                [0x1A, 0x2B, 0x3C, 0x4D] => false,
+                _ => return Err(invalid),
+            };
+            section = Some(Format::PcapNg {
+                interfaces: Vec::new(),
+            });
         }
-        Ok(None)
+        let kind = self.word(begin, 0).ok_or(cut)?;
+        let length = self.word(begin, 4).ok_or(cut)? as usize;
+        if length < 12 || !length.is_multiple_of(4) {
+            return Err(invalid);
+        }
+        let (block, rest) = begin.split_at_checked(length).ok_or(cut)?;
+        if self.word(block, length - 4) != Some(length as u32) {
+            return Err(invalid);
+        }
+        self.rest = rest;
+        let body = block.get(8..length - 4).ok_or(invalid)?;
+        if let Some(section) = section {
+            self.format = section;
+        }
+        match kind {
+            INTERFACE => self.interface(body).map(|()| None),
+            PACKET => self.packet(body).map(Some),
+            OLD_PACKET => self.old_packet(body).map(Some),
+            SIMPLE_PACKET => self.simple_packet(body).map(Some),
+            _ => Some(None),
+        }
+        .ok_or(invalid)
+    }
+
+    /// The next packet, or block that is none (None); at the end, or where too little is there, `Cut`.
+    #[inline]
+    fn step(&mut self) -> Result<Option<Record<'a>>, FileError> {
+        let packets = self.packets;
+        let record = match &self.format {
+            Format::Ended => None,
+            Format::Pcap {
+                link_type,
+                nanoseconds,
+            } => {
+                let (link_type, nanoseconds) = (*link_type, *nanoseconds);
+                let record = self.pcap_record(link_type, nanoseconds);
+                Some(record.ok_or(FileError::Cut { packets })?)
+            }
+            Format::PcapNg { .. } => self.pcapng_block()?,
+        };
+        self.packets += u64::from(record.is_some());
+        Ok(record)
     }
 
     fn interfaces(&self) -> &[Interface] {
@@ -321,34 +356,146 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let packets = self.packets;
-        let record = match &self.format {
-            Format::Ended => return None,
-            Format::Pcap { .. } if self.rest.is_empty() => Ok(None),
-            Format::Pcap {
-                link_type,
-                nanoseconds,
-            } => {
-                let (link_type, nanoseconds) = (*link_type, *nanoseconds);
-                let record = self.pcap_record(link_type, nanoseconds);
-                record.map(Some).ok_or(FileError::Cut { packets })
-            }
-            Format::PcapNg { .. } => self.pcapng_record(),
-        };
-        match record {
-            Ok(Some(record)) => {
-                self.packets += 1;
-                Some(Ok(record))
-            }
-            Ok(None) => {
-                self.format = Format::Ended;
-                None
-            }
-            Err(error) => {
-                self.format = Format::Ended;
-                Some(Err(error))
+        while !self.rest.is_empty() && !matches!(self.format, Format::Ended) {
+            match self.step() {
+                Ok(Some(record)) => return Some(Ok(record)),
+                Ok(None) => (),
+                Err(error) => {
+                    self.format = Format::Ended;
+                    return Some(Err(error));
+                }
             }
         }
+        None
+    }
+}
+
+/// A file that arrives in pieces. Of what has arrived it keeps only what was not given yet.
+#[derive(Debug, Default)]
+pub struct Stream {
+    /// What arrived, from the first octet not given.
+    kept: Vec<u8>,
+    /// Of `kept`, what was given meanwhile.
+    given: usize,
+    packets: u64,
+    /// Byte order and format, once it began.
+    begun: Option<(bool, Format)>,
+}
+
+/// What comes after the packets that a stream gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// More packets are there.
+    Packet,
+    /// More octets are needed.
+    Octets,
+    /// The next packet is not wanted yet; when it was seen.
+    Later(i64),
+}
+
+impl Stream {
+    /// Takes in the next octets of the file.
+    pub fn push(&mut self, data: &[u8]) {
+        self.kept.drain(..self.given);
+        self.given = 0;
+        if !matches!(self.begun, Some((_, Format::Ended))) {
+            self.kept.extend_from_slice(data);
+        }
+    }
+
+    /// Gives up to `most` packets while `wanted` says so of the time at which they were seen. After
+    /// an error there are no more packets.
+    pub fn take(
+        &mut self,
+        most: usize,
+        mut wanted: impl FnMut(i64) -> bool,
+    ) -> (Vec<Record<'_>>, Result<Next, FileError>) {
+        let mut out = Vec::new();
+        let packets = self.packets;
+        let (little, format) = match self.begun.take() {
+            Some(begun) => begun,
+            // The longest header, and no file is shorter.
+            None if self.kept.len() < 24 => match Stream::may_begin(&self.kept) {
+                true => return (out, Ok(Next::Octets)),
+                false => {
+                    self.end_here();
+                    return (out, Err(FileError::NotCapture));
+                }
+            },
+            None => match Records::new(&self.kept) {
+                Ok(records) => {
+                    self.given = self.kept.len() - records.rest.len();
+                    (records.little, records.format)
+                }
+                Err(error) => {
+                    self.end_here();
+                    return (out, Err(error));
+                }
+            },
+        };
+        let mut records = Records {
+            rest: self.kept.get(self.given..).unwrap_or(&[]),
+            packets,
+            format,
+            little,
+        };
+        let mut next = Ok(Next::Packet);
+        while out.len() < most {
+            let before = records.rest;
+            if before.is_empty() || matches!(records.format, Format::Ended) {
+                next = Ok(Next::Octets);
+                break;
+            }
+            match records.step() {
+                Ok(Some(record)) if wanted(record.at_ns) => out.push(record),
+                Ok(Some(record)) => {
+                    records.rest = before;
+                    records.packets -= 1;
+                    next = Ok(Next::Later(record.at_ns));
+                    break;
+                }
+                Ok(None) => (),
+                Err(FileError::Cut { .. }) if before.len() <= LONGEST => {
+                    next = Ok(Next::Octets);
+                    break;
+                }
+                Err(error) => {
+                    records.format = Format::Ended;
+                    next = Err(match error {
+                        FileError::Cut { packets } => FileError::Invalid { packets },
+                        other => other,
+                    });
+                    break;
+                }
+            }
+        }
+        self.given = self.kept.len() - records.rest.len();
+        self.packets = records.packets;
+        self.begun = Some((records.little, records.format));
+        (out, next)
+    }
+
+    /// Whether the file may end here.
+    pub fn end(&self) -> Result<(), FileError> {
+        match &self.begun {
+            None => Err(FileError::NotCapture),
+            Some((_, Format::Ended)) => Ok(()),
+            Some(_) if self.given < self.kept.len() => Err(FileError::Cut {
+                packets: self.packets,
+            }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Whether a file may begin so.
+    fn may_begin(octets: &[u8]) -> bool {
+        let octets = octets.get(..4).unwrap_or(octets);
+        MAGICS.iter().any(|magic| magic.starts_with(octets))
+    }
+
+    fn end_here(&mut self) {
+        self.begun = Some((true, Format::Ended));
+        self.given = self.kept.len();
     }
 }
 

@@ -1,7 +1,8 @@
-//! A capture file into a table.
+//! A capture file into a table, as a whole and in pieces.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use skydive_core::import::Import;
 use skydive_core::table::{FlowTable, Settings};
 
 fuzz_target!(|file: &[u8]| {
@@ -16,4 +17,13 @@ fuzz_target!(|file: &[u8]| {
         assert_eq!(packets, taken);
     }
     table.flush();
+
+    // The first octet says where it is cut; a file in pieces is the same file.
+    let size = usize::from(file.first().copied().unwrap_or(0)) + 1;
+    let mut import = Import::default();
+    let pushed = file
+        .chunks(size)
+        .try_for_each(|piece| import.push(&mut table, piece, 0).map(|_| ()));
+    assert_eq!(pushed.and_then(|()| import.end()).is_ok(), fed.is_ok());
+    assert_eq!(import.counters().packets, taken);
 });

@@ -147,7 +147,7 @@ pub fn flow_message_json<'py>(py: Python<'py>, message: &[u8]) -> PyResult<Bound
     flow_set_json(py, message)
 }
 
-fn malformed(error: Malformed) -> PyErr {
+pub fn malformed(error: Malformed) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
@@ -170,7 +170,8 @@ pub struct FlowTable {
 }
 
 impl FlowTable {
-    fn with<T: Send>(
+    /// Runs `work` on the table without the interpreter.
+    pub fn with<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut Table) -> T + Send,

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod capture_engine;
 mod flow_table;
 mod netlink;
+mod pcap;
 mod routes;
 
 #[pymodule]
@@ -17,6 +18,8 @@ mod _native {
     use crate::flow_table::{flow_message_json, flow_set_json, merge_flow_sets, FlowTable};
     #[pymodule_export]
     use crate::netlink::decode_netlink;
+    #[pymodule_export]
+    use crate::pcap::{bpf_matches, flow_set_packets, PcapFeed};
     #[pymodule_export]
     use crate::routes::Routes;
 

@@ -3,19 +3,25 @@
 from skydiver.native._native import (
     CaptureEngine,
     FlowTable,
+    PcapFeed,
     Routes,
+    bpf_matches,
     decode_netlink,
     flow_message_json,
     flow_set_json,
+    flow_set_packets,
     merge_flow_sets,
 )
 
 __all__ = [
     "CaptureEngine",
     "FlowTable",
+    "PcapFeed",
     "Routes",
+    "bpf_matches",
     "decode_netlink",
     "flow_message_json",
     "flow_set_json",
+    "flow_set_packets",
     "merge_flow_sets",
 ]

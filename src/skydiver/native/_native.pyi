@@ -4,7 +4,7 @@ Work on more than a few elements runs detached from the interpreter. Results cro
 Every error of input is a `ValueError` of one line; a panic inside becomes a `RuntimeError`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, final
 
@@ -52,6 +52,31 @@ class FlowTable:
 
     def stats(self) -> dict[str, int]:
         """``flows``, ``packets``, ``decode_errors``, ``evicted``, ``memory_bytes``."""
+
+@final
+class PcapFeed:
+    """A pcap or pcapng file that arrives in pieces, on its way into a table."""
+
+    def __init__(
+        self,
+        table: FlowTable,
+        *,
+        filters: Mapping[int, Sequence[tuple[int, int, int, int]]] | None = None,
+        replay: bool = False,
+    ) -> None:
+        """`filters`: BPF programs by link type; packets of other link types are refused then.
+        `replay`: packets wait for their turn, with the gaps of the file and the time of now."""
+
+    def push(self, data: bytes, *, now_ns: int = 0) -> int | None:
+        """Account what is there, and in a replay due at `now_ns`. The nanoseconds until the next
+        packet is due, or None when more of the file is needed. `ValueError` with one line for
+        a broken file, before which everything is accounted."""
+
+    def end(self) -> None:
+        """The file ends here; `ValueError` if it may not."""
+
+    def stats(self) -> dict[str, int]:
+        """``packets``, their ``bytes`` on the wire, and of them ``refused`` by the filter."""
 
 @final
 class CaptureEngine:
@@ -177,6 +202,16 @@ def merge_flow_sets(flow_sets: Sequence[bytes], search: bytes) -> bytes:
 
 def flow_set_json(flow_set: bytes) -> bytes:
     """A serialized `flow.FlowSet` as a JSON array of flows (api.md §9.3)."""
+
+def flow_set_packets(flow_set: bytes) -> list[tuple[str, list[tuple[int, int, bytes, int]]]]:
+    """Packets kept with the flows of a serialized `flow.FlowSet`: UUID of the flow, and of each
+    packet the time in milliseconds, the number inside the flow, octets and link type. Flows
+    without packets are left out."""
+
+def bpf_matches(
+    instructions: Sequence[tuple[int, int, int, int]], frames: Sequence[bytes]
+) -> list[bool]:
+    """Which frames a BPF program takes."""
 
 def flow_message_json(message: bytes) -> bytes:
     """The flows of a serialized `flow.Message` as a JSON array of flows (api.md §9.3)."""
