@@ -23,6 +23,7 @@ from skydiver.base.ids import Origin
 from skydiver.base.losses import Losses
 from skydiver.base.settings import Settings
 from skydiver.base.tasks import until_signal
+from skydiver.flow.imports import Imports
 from skydiver.graph import Graph, Node
 from skydiver.graph.collector import Collector
 from skydiver.hub.ondemand import CaptureController, EvaluateNodes
@@ -77,6 +78,7 @@ async def run(settings: Settings, tls: ssl.SSLContext | None) -> None:
         result = await gremlin.parse(text).run(gremlin.Environment(graph.view(), None))
         return result.nodes()
 
+    imports = Imports(settings, losses)
     origins = allowed_origins(settings, settings.analyzer.listen)
     web_socket = settings.http.ws
     hub = Hub(
@@ -91,6 +93,7 @@ async def run(settings: Settings, tls: ssl.SSLContext | None) -> None:
         ),
         authenticate=websocket_guard(access, origins),
         authenticate_agents=websocket_guard(agents_access, origins),
+        own_flows=imports.query,
     )
     store = await SqliteObjectStore.open(Path(settings.data_dir) / OBJECTS, losses=losses)
     try:
@@ -115,6 +118,7 @@ async def run(settings: Settings, tls: ssl.SSLContext | None) -> None:
             flows=hub.flows,
             store=store,
             ask=hub.request,
+            imports=imports,
             add_routes=hub.add_routes,
         )
         async with serve(app, settings.analyzer.listen, key="analyzer.listen", tls=tls) as address:
@@ -132,6 +136,7 @@ async def run(settings: Settings, tls: ssl.SSLContext | None) -> None:
                 for task in running:
                     task.cancel()
     finally:
+        imports.close()
         await store.close()
         collector.close()
     log.info("analyzer stopped")

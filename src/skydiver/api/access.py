@@ -14,6 +14,7 @@ GUEST = "guest"
 _OBJECTS: tuple[tuple[str, tuple[Action, ...]], ...] = (
     ("capture", ("read", "write")),
     ("config", ("read",)),
+    ("pcap", ("write",)),
     ("status", ("read",)),
     ("topology", ("read",)),
 )

@@ -61,6 +61,19 @@ class Elements(msgspec.Struct, rename="pascal"):
 Captures = dict[str, Capture]
 
 
+class ImportedFile(msgspec.Struct, rename="pascal"):
+    """What became of a capture file."""
+
+    id: Annotated[str, Meta(description="NodeTID and CaptureID of its flows")] = field(name="ID")
+    packets: int
+    bytes: Annotated[int, Meta(description="Of the packets, on the wire")]
+    flows: int
+    evicted: Annotated[int, Meta(description="Flows for which there was no room")]
+    decode_errors: Annotated[
+        int, Meta(description="Packets of which something could not be decoded")
+    ]
+
+
 class Connection(msgspec.Struct, rename="pascal", omit_defaults=True):
     """One peer of the WebSocket protocol."""
 

@@ -102,7 +102,7 @@ def _operation(route: Route, schemas: dict[int, Any]) -> dict[str, Any]:
         (401, not route.public or bool(route.form)),
         (403, route.permission is not None and route.permission[1] == "write"),
         (405, route.permission is not None),
-        (413, route.body is not None),
+        (413, route.body is not None or bool(route.upload)),
         (503, route.permission is not None),
     ):
         if condition and status not in route.answers:
@@ -118,6 +118,12 @@ def _operation(route: Route, schemas: dict[int, Any]) -> dict[str, Any]:
         operation["requestBody"] = {
             "required": True,
             "content": {"application/json": {"schema": schemas[id(route.body)]}},
+        }
+    elif route.upload:
+        file = {"schema": {"type": "string", "format": "binary"}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": dict.fromkeys(route.upload, file),
         }
     elif route.form:
         operation["requestBody"] = {

@@ -44,5 +44,9 @@ class Route:
     """Fields of the form in the request."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Parameters after the ``?`` of the address, with what they mean."""
+    upload: tuple[str, ...] = ()
+    """Media types of the file that the request brings."""
+    max_body_bytes: int | None = None
+    """Of the request; None = what the application allows."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Request headers it reads, with what they mean."""

@@ -8,8 +8,9 @@ when the application is built, so that an API without authentication pays nothin
 from __future__ import annotations
 
 import logging
+import math
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,7 @@ from skydiver.api.login import Login
 from skydiver.api.metrics import Metrics
 from skydiver.api.openapi import Description
 from skydiver.api.origins import Origins, allowed_origins, preflight
+from skydiver.api.pcap import Pcap
 from skydiver.api.routes import Handler, Route
 from skydiver.api.routing import Ask, RoutingTables
 from skydiver.api.status import Service, Status
@@ -35,6 +37,7 @@ from skydiver.base.errors import ConfigError, SkydiverError
 from skydiver.base.losses import Losses
 from skydiver.base.settings import Address, Settings
 from skydiver.flow import FlowSource
+from skydiver.flow.imports import Imports
 from skydiver.graph import GraphView
 from skydiver.objects import ObjectStore
 
@@ -59,6 +62,7 @@ def build_app(
     flows: FlowSource | None = None,
     store: ObjectStore | None = None,
     ask: Ask | None = None,
+    imports: Imports | None = None,
     add_routes: Callable[[web.Application], None] | None = None,
 ) -> web.Application:
     """The application of an analyzer or an agent.
@@ -66,7 +70,8 @@ def build_app(
     `view` gives the graph as it is now, `status` the parts of api.md §3.12 that are known outside
     (hub, probes, captures), `missing` what this process lacks in words. `store` is where captures
     are kept; without one (agents) there is no ``/api/capture``. `ask` asks an agent; without it
-    there is no ``/api/routes``. `add_routes` adds the WebSocket endpoints, which guard themselves.
+    there is no ``/api/routes``. `imports` takes capture files; without it there is no
+    ``/api/pcap``. `add_routes` adds the WebSocket endpoints, which guard themselves.
     """
     lag = LoopLag()
     topology = Topology(view, flows, "full" if service == "analyzer" else "core")
@@ -82,6 +87,8 @@ def build_app(
         routes += Captures(store, topology, mode).routes()
     if ask is not None:
         routes += RoutingTables(view, ask).routes()
+    if imports is not None:
+        routes += Pcap(imports, settings.analyzer.pcap.max_body_bytes).routes()
     routes += Description(service, routes).routes()
     app = web.Application(middlewares=[_answer], client_max_size=settings.http.rest.max_body_bytes)
     app[LOSSES] = losses
@@ -91,10 +98,11 @@ def build_app(
     origins = allowed_origins(settings, listen)
     for route in routes:
         handler = _guarded(route, authenticator, origins)
-        app.router.add_route(route.method, route.path, handler, expect_handler=_expect)
+        expect = _expecting(route.max_body_bytes)
+        app.router.add_route(route.method, route.path, handler, expect_handler=expect)
     if add_routes is not None:
         add_routes(app)
-    app.router.add_route("*", f"{_ANY_PATH[:-1]}:(?s:.*)}}", _unrouted, expect_handler=_expect)
+    app.router.add_route("*", f"{_ANY_PATH[:-1]}:(?s:.*)}}", _unrouted, expect_handler=_expecting())
 
     async def watch_loop(_: web.Application) -> AsyncIterator[None]:
         lag.start()
@@ -211,17 +219,25 @@ async def _insist_on_tls(request: web.Request, answer: web.StreamResponse) -> No
         answer.headers["Strict-Transport-Security"] = _ONLY_TLS
 
 
-async def _expect(request: web.Request) -> web.Response | None:
-    """Let the body come when the client asks first; aiohttp's own breaks on words in no charset."""
-    if request.headers["Expect"].lower() != "100-continue":
-        raise web.HTTPExpectationFailed(text="expected 100-continue in the header Expect")
-    if declares_too_much(request):
-        return _too_large(request)
-    if request.version == HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # These bytes are no part of the answer.
-        request.writer.output_size = 0
-    return None
+def _expecting(
+    max_body_bytes: int | None = None,
+) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:
+    """Lets bodies come when the client asks first; aiohttp's own breaks on words in no charset."""
+
+    async def expect(request: web.Request) -> web.StreamResponse | None:
+        if request.headers["Expect"].lower() != "100-continue":
+            raise web.HTTPExpectationFailed(text="expected 100-continue in the header Expect")
+        if max_body_bytes is None and declares_too_much(request):
+            return _too_large(request)
+        if (request.content_length or 0) > (max_body_bytes or math.inf):
+            return None  # the handler refuses it
+        if request.version == HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # These bytes are no part of the answer.
+            request.writer.output_size = 0
+        return None
+
+    return expect
 
 
 def _from_exception(request: web.Request, error: web.HTTPException) -> web.Response:

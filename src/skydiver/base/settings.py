@@ -199,10 +199,21 @@ class StartupSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PcapSettings:
+    """Import of capture files; ours."""
+
+    max_body_bytes: int = setting(Integer(1024), 4 * 1024 * 1024 * 1024)
+    """Largest file; it is read as it comes and not held."""
+    memory_mib: int = setting(Integer(1, 1024 * 1024), 256)
+    """Memory of the flows of all imported files."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnalyzerSettings:
     listen: Address = setting(Listen(), Address("127.0.0.1", 8082))
     auth: AnalyzerAuthSettings = section(AnalyzerAuthSettings)
     startup: StartupSettings = section(StartupSettings)
+    pcap: PcapSettings = section(PcapSettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,5 +14,6 @@ app = group(
         "topology": "skydiver.cli.topology:app",
         "capture": "skydiver.cli.capture:app",
         "routes": "skydiver.cli.routes:app",
+        "pcap": "skydiver.cli.pcap:app",
     },
 )

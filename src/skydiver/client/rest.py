@@ -10,7 +10,8 @@ import http.client
 import socket
 import zlib
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -143,6 +144,33 @@ class Client:
     def delete(self, kind: str, id_: str) -> None:
         """Delete a resource."""
         self.request("DELETE", _path(kind, id_), f"deletion of {kind} {id_}")
+
+    def upload(
+        self, path: str, what: str, pieces: Iterator[bytes], size: int | None
+    ) -> dict[str, Any]:
+        """Send a file; the JSON object of the answer, empty if there is none.
+
+        `size` None = not known. Whoever refuses a file may do so before all of it is sent.
+        """
+        headers = {"Content-Type": "application/octet-stream", **self.access.headers()}
+        if size is not None:
+            headers["Content-Length"] = str(size)
+        where = self.access.authority
+        connection = self._connected()
+        try:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                # Without a length the pieces go chunked.
+                connection.request("POST", path, pieces, headers)
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._failure(error, what) from error
+        finally:
+            self.close()
+        if not 200 <= response.status < 300:
+            raise _refusal(what, where, response.status, response.reason, content)
+        decoded = _decode(content or b"{}", what, where)
+        return decoded if isinstance(decoded, dict) else {}
 
     def request(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import orjson
 
@@ -30,6 +30,8 @@ PART = "hub.flows"
 """Name in the loss counters."""
 
 _WORTH_A_THREAD = 64 * 1024
+_OWN = ""
+"""Stands for this process where hosts are named."""
 
 
 class AgentFlows:
@@ -42,12 +44,15 @@ class AgentFlows:
         expected: Callable[[str], bool],
         losses: Losses,
         timeout_s: float,
+        own: Callable[[bytes], Awaitable[Sequence[bytes]]] | None = None,
     ) -> None:
-        """`expected` says whether a host that is not connected should have tables."""
+        """`expected` says whether a host that is not connected should have tables; `own` asks
+        tables of this process, which hold flows of no node."""
         self._agents = agents
         self._expected = expected
         self._losses = losses
         self._timeout_s = timeout_s
+        self._own = own
 
     async def search(
         self, search: FlowSearch, *, tids_by_host: Mapping[str, Sequence[str]] | None = None
@@ -68,7 +73,9 @@ class AgentFlows:
                     questions[host] = search_to_wire(dataclasses.replace(pushed, where=where))
                 elif self._expected(host):
                     missing.append(host)
-        answers: dict[str, list[bytes]] = {}
+        answers: dict[str, Sequence[bytes]] = {}
+        if tids_by_host is None and self._own is not None:
+            answers[_OWN] = await self._own(search_to_wire(pushed))
         async with asyncio.TaskGroup() as group:
             for host, question in questions.items():
                 group.create_task(
@@ -82,7 +89,7 @@ class AgentFlows:
         return FlowAnswer(flows, tuple(sorted(missing)))
 
     async def _ask(
-        self, agent: Connection, question: bytes, answers: dict[str, list[bytes]]
+        self, agent: Connection, question: bytes, answers: dict[str, Sequence[bytes]]
     ) -> None:
         """Put the flow sets of one agent into `answers`, or nothing."""
         host = agent.handshake.host_id

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -53,9 +53,11 @@ class Hub:
         authenticate: Authenticate | None = None,
         authenticate_agents: Authenticate | None = None,
         origins: OriginLedger | None = None,
+        own_flows: Callable[[bytes], Awaitable[Sequence[bytes]]] | None = None,
     ) -> None:
         """`gremlin` evaluates the filters of subscribers. `authenticate` lets publishers and
-        subscribers in, `authenticate_agents` the agents; None = everybody."""
+        subscribers in, `authenticate_agents` the agents; None = everybody. `own_flows` asks
+        flow tables of this process."""
         self._graph = graph
         self._settings = settings = settings or HubSettings()
         self._clock_ms = clock_ms
@@ -92,6 +94,7 @@ class Hub:
             expected=lambda host: self._origins.knows(Origin(f"{AGENT}.{host}")),
             losses=losses,
             timeout_s=settings.request_timeout_s,
+            own=own_flows,
         )
 
     def add_routes(self, app: web.Application, *, agents: bool = True) -> None:
