@@ -68,8 +68,8 @@ def test_a_wrong_request_is_refused_with_one_line(
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ({"path": "/etc/passwd"}, "/etc/passwd: not a namespace"),
-        ({"path": "/dev/zero"}, "/dev/zero: not a namespace"),
+        ({"path": "/etc/passwd"}, "/etc/passwd: not a namespace any more"),
+        ({"path": "/dev/zero"}, "/dev/zero: not a namespace any more"),
         ({"path": "/proc/self/ns/uts"}, "not a network namespace"),
         ({"path": "relative"}, "expected an absolute path or the number of a process"),
         ({"path": "/a\0b"}, "expected an absolute path or the number of a process"),
@@ -97,6 +97,19 @@ def test_another_namespace_than_the_expected_one_is_not_entered(session: Session
     reference = {"pid": os.getpid(), "inode": 12345, "device": session.device}
     reply = ask(session, "netlink_socket", netns=reference, groups=0)
     assert reply.error == f"/proc/{os.getpid()}/ns/net: is another namespace now"
+    assert not reply.refused
+
+
+def test_a_path_whose_namespace_just_ended_is_no_wrong_request(
+    session: Session, tmp_path: os.PathLike[str]
+) -> None:
+    """The mount goes before the file; whoever asks in between did nothing wrong."""
+    path = os.path.join(tmp_path, "gone")
+    with open(path, "w", encoding="ascii"):
+        pass
+    reference = {"path": path, "inode": 12345, "device": session.device}
+    reply = ask(session, "netlink_socket", netns=reference, groups=0)
+    assert reply.error == f"{path}: not a namespace any more"
     assert not reply.refused
 
 

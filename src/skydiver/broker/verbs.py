@@ -184,8 +184,11 @@ def opened(session: Session, reference: dict[str, Any]) -> Iterator[int]:
     handle = _path_elsewhere(session, path) if elsewhere else _path(path)
     try:
         found = os.fstat(handle)
-        if found.st_dev != session.device:
+        if device != session.device:
             raise Refused(f"{path:.200}: not a namespace")
+        if found.st_dev != session.device:
+            # The mount has just gone, its file has not yet.
+            raise FileNotFoundError(f"{path:.200}: not a namespace any more")
         if (found.st_ino, found.st_dev) != (inode, device):
             raise FileNotFoundError(f"{path:.200}: is another namespace now")
         descriptor = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC)

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from skydiver.base.errors import ProtocolError, Unavailable
+from skydiver.base.errors import Unavailable
 from skydiver.base.losses import LossReason
 from skydiver.broker.namespaces import Namespace
 from skydiver.probes.netlink.events import EventReader, until
@@ -288,8 +288,8 @@ class TableFollower:
             if not whole:
                 for part in parts:
                     self._want_dump(nsid, part)
-        # A time limit is an OSError; what is refused is the path of a namespace that just ended.
-        except (OSError, Unavailable, ProtocolError) as error:
+        # A time limit is an OSError.
+        except (OSError, Unavailable) as error:
             log.debug("tables of namespace %d: %s", nsid, error)
             failures = self._failures[nsid] = self._failures.get(nsid, 0) + 1
             rest_s = min(_DUMP_AGAIN_S * 2 ** (failures - 1), _LONGEST_DUMP_AGAIN_S)
