@@ -158,7 +158,45 @@ def test_stats_count_packets_and_losses() -> None:
     assert (stats["flows"], stats["packets"]) == (3, 9)
     assert (stats["evicted"], stats["decode_errors"]) == (6, 1)
     assert stats["memory_bytes"] > 0
-    assert set(stats) == {"flows", "packets", "decode_errors", "evicted", "memory_bytes"}
+    assert set(stats) == {
+        *("flows", "packets", "decode_errors", "evicted", "memory_bytes", "layers_left_out"),
+        *("fragments_joined", "fragments_waiting"),
+        *("fragments_invalid", "fragments_incomplete", "fragments_crowded"),
+    }
+
+
+def test_messages_are_read_by_those_who_ask() -> None:
+    """Each kind has its bit, and what is shown is what a filter finds."""
+    table = table_of(MESSAGES, extra_layers=2 | 32)
+    found = flows_of(table.query(b""))
+    shown = {layer for flow in found for layer in ("DNS", "HTTP", "TLS", "NTP") if layer in flow}
+    assert shown == {"DNS", "HTTP"}
+    search = FlowSearch(where=Eq("DNS.Answers.CNAME", "web.example"))
+    [flow] = flows_of(table.query(search_to_wire(search)))
+    assert flow["DNS"]["questions"] == [{"name": "a.example", "type": "A", "class": "IN"}]
+    with pytest.raises(ValueError, match=r"flows have no field \"DNS.Answers.IP\" to sort by"):
+        table.query(search_to_wire(FlowSearch(sort=True, sort_by="DNS.Answers.IP")))
+
+
+def test_fragments_are_joined_or_counted() -> None:
+    """A packet is in a flow or in a counter."""
+    packet = ipv4("10.0.0.1", "10.0.0.2", 17, udp(1, 2, bytes(16)))
+    first, last = packet[:6] + b"\x20\x00" + packet[8:36], packet[:6] + b"\x00\x02" + packet[8:20]
+    first, last = first[:2] + b"\x00\x24" + first[4:], last[:2] + b"\x00\x1c" + last[4:]
+    frames = [ethernet(1, 2, 0x0800, part) for part in (first, first, last + packet[36:])]
+    table = table_of([*frames, frames[0]], ip_defrag=True)
+    [flow] = flows_of(table.query(b""))
+    assert flow["LayersPath"] == "Ethernet/IPv4/Fragment/UDP"
+    assert flow["IPMetric"] == {"Fragments": 1, "FragmentErrors": 0}
+    table.update(60_000)
+    stats = {name: count for name, count in table.stats().items() if "fragments" in name}
+    assert stats == {
+        "fragments_joined": 2,
+        "fragments_waiting": 0,
+        "fragments_invalid": 0,
+        "fragments_incomplete": 1,
+        "fragments_crowded": 0,
+    }
 
 
 def test_ports_name_applications_and_end_their_flows() -> None:
@@ -302,7 +340,7 @@ def test_threads_may_use_one_table() -> None:
 # Searches in the table against the same searches over JSON.
 
 KEYS = [
-    *(key for key in FIELDS if not key.startswith(("DNS.", "DHCPv4.", "VRRPv2."))),
+    *FIELDS,
     "nope",
     "Network",
     "Transport.X",
@@ -311,6 +349,7 @@ KEYS = [
 TEXTS = [
     *("", "TCP", "ICMPv4", "10.0.0.1", "10.0.0.2", "::", "::1", "02:00:00:00:00:01", "ECHO"),
     *("UDP", "IPV4", "Ethernet/IPv4/TCP", "tid-1", "80", "0x50", "ETHERNET"),
+    *("web.example", "a.example", "A", "IN", "No Error", "GET", "10.0.0.9", "two", "TLS 1.3"),
 ]
 NUMBERS = [-1, 0, 1, 2, 7, 8, 10, 53, 64, 74, 80, 98, 255, 1000, 4000, 5001, 2**62]
 PATTERNS = ["", "^TCP$", "IPv4", r"^10\.0\..*$", "[0-9a-f]+", "^(Ethernet|IPv6)", "ECHO|UDP"]
@@ -318,7 +357,7 @@ CIDRS = ["10.0.0.0/24", "10.0.0.77/8", "0.0.0.0/0", "192.168.0.1/32", "255.0.0.0
 
 keys = st.sampled_from(KEYS)
 leaves: st.SearchStrategy[Filter] = st.one_of(
-    st.builds(Eq, keys, st.sampled_from([*TEXTS, *NUMBERS])),
+    st.builds(Eq, keys, st.sampled_from([*TEXTS, *NUMBERS, True, False])),
     *(st.builds(compare, keys, st.sampled_from(NUMBERS)) for compare in (Gt, Gte, Lt, Lte)),
     st.builds(Regex, keys, st.sampled_from(PATTERNS)),
     st.builds(Missing, keys),
@@ -349,9 +388,48 @@ searches = st.builds(
 )
 
 
+def record(kind: int, data: bytes, ttl: int = 60) -> bytes:
+    """A record of the name that the message asks for."""
+    return b"\xc0\x0c" + struct.pack(">HHIH", kind, 1, ttl, len(data)) + data
+
+
+ANSWER = (
+    struct.pack(">HHHHHH", 7, 0x8180, 1, 5, 1, 1)
+    + b"\x01a\x07example\x00\x00\x01\x00\x01"
+    + record(1, bytes([10, 0, 0, 9]))
+    + record(5, b"\x03web\xc0\x0e", ttl=0)
+    + record(16, b"\x03one\x03two")
+    + record(15, b"\x00\x0a\x02mx\xc0\x0e")
+    + record(33, bytes([0, 1, 0, 2, 0, 53]) + b"\x01s\xc0\x0e")
+    + record(6, b"\x02ns\xc0\x0e\x04mail\xc0\x0e" + struct.pack(">IIIII", 1, 2, 0, 4, 5))
+    + b"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x07\x00\x0a\x00\x03abc"
+)
+ROOT_QUESTION = struct.pack(">HHHHHH", 8, 0, 1, 0, 0, 0) + b"\x00\x00\x02\x00\x01"
+REQUEST = b"GET / HTTP/1.1\r\nHost: web.example\r\n\r\n"
+MESSAGES = [
+    ethernet(1, 2, 0x0800, ipv4("10.0.0.1", "10.0.0.2", protocol, packet))
+    for protocol, packet in (
+        (17, udp(53, 4001, ANSWER)),
+        (17, udp(4002, 53, ROOT_QUESTION)),
+        (17, udp(123, 123, bytes([0x24, 2, 6, 0xE9]) + bytes(44))),
+        (17, udp(547, 546, bytes([7, 0, 0, 1, 0, 2, 0, 2, 1, 2]))),
+        (6, tcp(4003, 80, payload=REQUEST)),
+        (6, tcp(4004, 443, payload=bytes([22, 3, 1, 0, 38, 1, 0, 0, 34, 3, 3]) + bytes(32))),
+        (112, bytes([0x21, 7, 100, 1, 0, 5, 0, 0])),
+    )
+]
+
+
 def searched() -> FlowTable:
     """Flows with and without an update record, and a tunnel with a flow in it."""
-    table = table_of(FRAMES, node_tid="tid-1", extra_tcp_metric=True)
+    table = table_of(
+        [*FRAMES, *MESSAGES],
+        node_tid="tid-1",
+        extra_tcp_metric=True,
+        ip_defrag=True,
+        reassemble_tcp=True,
+        extra_layers=255,
+    )
     table.update(9000)
     table.feed(FRAMES[0], at_ns=20 * SECOND_NS)
     table.feed(ethernet(9, 9, 0x0800, ipv4("10.0.0.1", "10.0.0.1", 6, tcp(7, 8))), at_ns=1)

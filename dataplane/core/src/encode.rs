@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::flow::{Counters, Endpoints, Finish, Protocol, RawPackets, TcpTimes};
 use crate::keys::Hex;
+use crate::reassembly::StreamMetric;
 use crate::schema::flow;
 use crate::table::{FlowView, Window};
 use crate::wire::Writer;
@@ -103,8 +104,27 @@ fn members(out: &mut Writer, view: &FlowView<'_>, window: Option<Window>) {
         };
         raw_packets(out, raw, link_type);
     }
-    if let Some(times) = &cold.tcp {
-        out.message(flow::TCP_METRIC, |out| tcp_metric(out, times));
+    let streams = view.streams();
+    if cold.tcp.is_some() || streams.is_some() {
+        let times = cold.tcp.as_deref().copied().unwrap_or_default();
+        out.message(flow::TCP_METRIC, |out| {
+            tcp_metric(out, &times);
+            if let Some([a, b]) = streams {
+                stream_metric(out, 9, a);
+                stream_metric(out, 16, b);
+            }
+        });
+    }
+    if let Some(more) = &cold.more {
+        if let Some(ip) = more.ip {
+            out.message(flow::IP_METRIC, |out| {
+                out.number(1, ip.fragments);
+                out.number(2, ip.errors);
+            });
+        }
+        for (number, bytes) in &more.layers {
+            out.message(*number, |out| out.raw(bytes));
+        }
     }
     hex(out, flow::TRACKING_ID, cold.tracking);
     hex(out, flow::L3_TRACKING_ID, cold.l3_tracking);
@@ -136,6 +156,17 @@ fn tcp_metric(out: &mut Writer, times: &TcpTimes) {
     out.integer(6, times.ba_fin);
     out.integer(7, times.ab_rst);
     out.integer(8, times.ba_rst);
+}
+
+/// The seven numbers of a direction, the first of them `from`.
+fn stream_metric(out: &mut Writer, from: u32, metric: StreamMetric) {
+    out.integer(from, metric.out_of_order);
+    out.integer(from + 1, metric.skipped);
+    out.integer(from + 2, metric.skipped_bytes);
+    out.integer(from + 3, metric.packets);
+    out.integer(from + 4, metric.bytes);
+    out.number(from + 5, u64::from(metric.saw_start));
+    out.number(from + 6, u64::from(metric.saw_end));
 }
 
 fn raw_packets(out: &mut Writer, raw: &RawPackets, link_type: u64) {

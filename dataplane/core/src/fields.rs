@@ -6,8 +6,10 @@ use crate::encode::{mac_text, protocol_number, v4_text};
 use crate::flow::{Counters, Endpoints, TcpTimes};
 use crate::icmp;
 use crate::keys::Hex;
+use crate::reassembly::StreamMetric;
 use crate::schema::{flow, Field, Kind, PROTOCOLS};
 use crate::table::FlowView;
+use crate::wire::{Reader, Value};
 
 /// Names of the protocols of link and network layers.
 const ETHERNET: &str = "ETHERNET";
@@ -63,8 +65,28 @@ impl FlowView<'_> {
                     _ => counter(self.update(), member)?,
                 }
             }
-            (flow::TCP_METRIC, member) => tcp_time(cold.tcp.as_deref()?, member),
-            _ => return None,
+            (flow::TCP_METRIC, member) => {
+                let streams = self.streams();
+                match (&cold.tcp, member) {
+                    (None, _) if streams.is_none() => return None,
+                    (times, ..=8) => times.as_ref().map_or(0, |times| tcp_time(times, member)),
+                    _ => streams.map_or(0, |streams| stream_number(streams, member)),
+                }
+            }
+            (flow::IP_METRIC, member) => {
+                let ip = cold.more.as_ref()?.ip?;
+                (if member == 1 { ip.fragments } else { ip.errors }) as i64
+            }
+            _ => {
+                let layer = self.layer(field)?;
+                match field.kind {
+                    Kind::Integer | Kind::Unsigned | Kind::Boolean if !field.many => {
+                        let value = last_of(layer, field.member);
+                        value.and_then(Value::integer).unwrap_or(0)
+                    }
+                    _ => return None,
+                }
+            }
         };
         Some(value)
     }
@@ -79,7 +101,7 @@ impl FlowView<'_> {
             (flow::APPLICATION, 0) => self.application(),
             (flow::NODE_TID, 0) => self.node_tid(),
             (flow::CAPTURE_ID, 0) => self.capture_id(),
-            (_, 0) => {
+            (_, 0) if self.id(field).is_some() => {
                 if let Some(id) = self.id(field)? {
                     scratch.push_str(Hex::of(id).as_str());
                 }
@@ -115,8 +137,55 @@ impl FlowView<'_> {
                 PROTOCOLS.get(number as usize)?
             }
             (flow::ICMP, 1) => icmp::KINDS.get(usize::from(cold.icmp?.kind))?,
-            _ => return None,
+            _ => {
+                let layer = self.layer(field)?;
+                match field.kind {
+                    Kind::Text if !field.many => {
+                        let value = last_of(layer, field.member);
+                        value.and_then(Value::text).unwrap_or("")
+                    }
+                    _ => return None,
+                }
+            }
         })
+    }
+
+    /// Whether one of the texts of a field passes.
+    pub fn any_text(
+        &self,
+        field: Field,
+        scratch: &mut String,
+        mut passes: impl FnMut(&str) -> bool,
+    ) -> bool {
+        if !field.many {
+            return self.text(field, scratch).is_some_and(passes);
+        }
+        let Some(layer) = self.layer(field) else {
+            return false;
+        };
+        let [first, second] = field.deeper;
+        any_value(layer, field, &[field.member, first, second], &mut |value| {
+            passes(value.map_or("", |value| value.text().unwrap_or("")))
+        })
+    }
+
+    /// Whether one of the numbers of a field passes.
+    pub fn any_integer(&self, field: Field, mut passes: impl FnMut(i64) -> bool) -> bool {
+        if !field.many {
+            return self.integer(field).is_some_and(passes);
+        }
+        let Some(layer) = self.layer(field) else {
+            return false;
+        };
+        let [first, second] = field.deeper;
+        any_value(layer, field, &[field.member, first, second], &mut |value| {
+            passes(value.and_then(Value::integer).unwrap_or(0))
+        })
+    }
+
+    /// The serialized layer that a field is in.
+    fn layer(&self, field: Field) -> Option<&[u8]> {
+        self.cold.more.as_ref()?.layer(field.layer)
     }
 
     /// A field that is an id, as its number. Some(None): the flow has the field, and it is empty.
@@ -133,6 +202,7 @@ impl FlowView<'_> {
     /// Whether the flow has the field at all.
     pub fn has(&self, field: Field) -> bool {
         match field.kind {
+            _ if field.many => self.layer(field).is_some(),
             Kind::Text | Kind::Named(_) => self.text(field, &mut String::new()).is_some(),
             _ => self.integer(field).is_some(),
         }
@@ -150,6 +220,58 @@ fn counter(counters: Counters, member: u32) -> Option<i64> {
     Some(value as i64)
 }
 
+/// The last member with this number.
+fn last_of(message: &[u8], wanted: u32) -> Option<Value<'_>> {
+    let members = Reader::new(message).filter_map(Result::ok);
+    let found = members.filter(|(number, _)| *number == wanted);
+    found.map(|(_, value)| value).last()
+}
+
+/// Whether one of the values at the end of a path passes. None is a value that was left out since
+/// it is zero.
+fn any_value(
+    message: &[u8],
+    field: Field,
+    path: &[u32],
+    passes: &mut dyn FnMut(Option<Value<'_>>) -> bool,
+) -> bool {
+    let [wanted, deeper @ ..] = path else {
+        return false;
+    };
+    let mut members = Reader::new(message)
+        .filter_map(Result::ok)
+        .filter(|(number, _)| number == wanted)
+        .map(|(_, value)| value);
+    match deeper {
+        [] | [0, ..] => members.any(|value| passes(Some(value))),
+        [next, behind @ ..] => members.filter_map(Value::bytes).any(|inner| {
+            let ends = matches!(behind, [] | [0, ..]);
+            if ends && !field.list && last_of(inner, *next).is_none() {
+                passes(None)
+            } else {
+                any_value(inner, field, deeper, passes)
+            }
+        }),
+    }
+}
+
+fn stream_number([a, b]: [StreamMetric; 2], member: u32) -> i64 {
+    let (metric, place) = if member < 16 {
+        (a, member - 9)
+    } else {
+        (b, member - 16)
+    };
+    match place {
+        0 => metric.out_of_order,
+        1 => metric.skipped,
+        2 => metric.skipped_bytes,
+        3 => metric.packets,
+        4 => metric.bytes,
+        5 => i64::from(metric.saw_start),
+        _ => i64::from(metric.saw_end),
+    }
+}
+
 fn tcp_time(times: &TcpTimes, member: u32) -> i64 {
     match member {
         1 => times.ab_syn,
@@ -160,7 +282,6 @@ fn tcp_time(times: &TcpTimes, member: u32) -> i64 {
         6 => times.ba_fin,
         7 => times.ab_rst,
         8 => times.ba_rst,
-        // What only reassembly would know.
         _ => 0,
     }
 }

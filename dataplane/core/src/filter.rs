@@ -150,27 +150,24 @@ impl Filter {
                 Endpoints::V6(a, b) => *wanted == if field.member == 3 { a } else { b },
                 _ => false,
             },
-            Filter::Text(field, wanted) => view.text(*field, scratch) == Some(wanted),
+            Filter::Text(field, wanted) => view.any_text(*field, scratch, |text| *text == **wanted),
             Filter::Number(field, comparison, wanted) => match field.kind {
-                Kind::Text | Kind::Named(_) => view
-                    .text(*field, scratch)
-                    .and_then(to_integer)
-                    .is_some_and(|value| comparison.holds(value, *wanted)),
-                _ => view
-                    .integer(*field)
-                    .is_some_and(|value| comparison.holds(value, *wanted)),
+                Kind::Text | Kind::Named(_) => view.any_text(*field, scratch, |text| {
+                    to_integer(text).is_some_and(|value| comparison.holds(value, *wanted))
+                }),
+                _ => view.any_integer(*field, |value| comparison.holds(value, *wanted)),
             },
-            Filter::Pattern(field, pattern) => view
-                .text(*field, scratch)
-                .is_some_and(|text| pattern.is_match(text)),
+            Filter::Pattern(field, pattern) => {
+                view.any_text(*field, scratch, |text| pattern.is_match(text))
+            }
             Filter::Missing(field) => !view.has(*field),
             Filter::Range(field, network, mask) => {
-                let address = if field.layer == flow::NETWORK && field.member != 1 {
-                    v4(view, *field)
+                let inside = |address: Ipv4Addr| u32::from(address) & mask == *network;
+                if field.layer == flow::NETWORK && field.member != 1 {
+                    v4(view, *field).is_some_and(inside)
                 } else {
-                    view.text(*field, scratch).and_then(address_of)
-                };
-                address.is_some_and(|address| u32::from(address) & mask == *network)
+                    view.any_text(*field, scratch, |text| address_of(text).is_some_and(inside))
+                }
             }
         }
     }
@@ -196,7 +193,12 @@ fn parse(message: &[u8], depth: usize) -> Result<Filter, SearchError> {
         return match number {
             1 => Leaf::parse(body).map(|leaf| equals_text(&leaf)),
             2 => number_test(body, Comparison::Equal),
-            3 => Leaf::parse(body).map(|_| Filter::Nothing), // no field of a table is a boolean
+            3 => Leaf::parse(body).map(|leaf| match leaf.field() {
+                Some(field) if matches!(field.kind, Kind::Boolean) => {
+                    Filter::Number(field, Comparison::Equal, leaf.number)
+                }
+                _ => Filter::Nothing,
+            }),
             4 => number_test(body, Comparison::Greater),
             5 => number_test(body, Comparison::Less),
             6 => number_test(body, Comparison::AtLeast),

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::keys::Way;
+use crate::reassembly::Stream;
 
 /// Packets and bytes both ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -152,8 +153,8 @@ pub struct Cold {
     pub parent: Option<u64>,
     /// VLAN ids of the first packet.
     pub link_id: u64,
-    /// When the answer that gives the round trip was asked for.
-    pub asked_ns: Option<i64>,
+    /// When the answer that gives the round trip was asked for; 0 = it was not.
+    pub asked_ns: i64,
     /// Latest round trip; 0 = none measured.
     pub rtt_ns: i64,
     /// Counters at the last tick.
@@ -166,6 +167,8 @@ pub struct Cold {
     pub tcp: Option<Box<TcpTimes>>,
     /// Packets kept, when asked for.
     pub raw: Option<Box<RawPackets>>,
+    /// What few captures ask for.
+    pub more: Option<Box<More>>,
     /// IP addresses.
     pub network: Endpoints,
     /// MAC addresses.
@@ -178,6 +181,69 @@ pub struct Cold {
     pub ports: Option<Ports>,
     /// ICMP.
     pub icmp: Option<Icmp>,
+}
+
+/// What is known of a flow beyond its headers, when asked for.
+#[derive(Debug, Default)]
+pub struct More {
+    /// Fragments that its datagrams came in.
+    pub ip: Option<IpMetric>,
+    /// The two directions of a TCP connection, from A first.
+    pub streams: Option<Box<[Stream; 2]>>,
+    /// Messages of applications, serialized, by the number of their member.
+    pub layers: Vec<(u32, Box<[u8]>)>,
+    /// The beginning of a message that goes on in the next segment.
+    pub partial: Option<Box<Partial>>,
+}
+
+/// Fragments of datagrams that became whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IpMetric {
+    /// Those before the last of each.
+    pub fragments: u64,
+    /// Those that were refused.
+    pub errors: u64,
+}
+
+/// The beginning of a message in a TCP connection.
+#[derive(Debug, Default)]
+pub struct Partial {
+    /// Sequence number of the byte after it.
+    pub next: u32,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl More {
+    /// Memory that it takes, itself included.
+    pub fn memory_bytes(&self) -> usize {
+        let layers = self.layers.capacity() * size_of::<(u32, Box<[u8]>)>();
+        let bytes: usize = self.layers.iter().map(|(_, bytes)| bytes.len()).sum();
+        let streams = self.streams.as_ref().map_or(0, |streams| {
+            let waiting: usize = streams.iter().map(Stream::memory_bytes).sum();
+            size_of::<[Stream; 2]>() + waiting
+        });
+        let partial = self
+            .partial
+            .as_ref()
+            .map_or(0, |partial| size_of::<Partial>() + partial.bytes.capacity());
+        size_of::<More>() + layers + bytes + streams + partial
+    }
+
+    /// The serialized message with this number.
+    pub fn layer(&self, number: u32) -> Option<&[u8]> {
+        let found = self.layers.iter().find(|(layer, _)| *layer == number);
+        found.map(|(_, bytes)| &**bytes)
+    }
+
+    /// Sets the message with this number.
+    pub fn set_layer(&mut self, number: u32, bytes: Vec<u8>) {
+        let bytes = bytes.into_boxed_slice();
+        match self.layers.iter_mut().find(|(layer, _)| *layer == number) {
+            Some((_, slot)) => *slot = bytes,
+            None => self.layers.push((number, bytes)),
+        }
+    }
 }
 
 /// When TCP flags were seen, ms; 0 = not yet.

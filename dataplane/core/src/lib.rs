@@ -3,8 +3,10 @@
 pub mod application;
 pub mod applications;
 pub mod bpf;
+pub mod defrag;
 pub mod encode;
 pub mod engine;
+pub mod extra;
 pub mod fields;
 pub mod filter;
 pub mod flow;
@@ -21,6 +23,7 @@ pub mod paths;
 pub mod pcap;
 pub mod prefetch;
 pub mod query;
+pub mod reassembly;
 pub mod raw_packets;
 pub mod records;
 pub mod ring;

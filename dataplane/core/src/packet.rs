@@ -190,6 +190,8 @@ pub struct Packet {
     pub network: Network,
     /// First transport header of the whole frame.
     pub transport: Transport,
+    /// Where the payload of a fragment begins, of whichever packet in it.
+    pub fragment: At,
     /// Something in it is malformed, nested too deep, or a tunnel payload of no known kind.
     pub failed: bool,
 }
@@ -202,6 +204,7 @@ impl Default for Packet {
             sub_packet_count: 0,
             network: Network::None,
             transport: Transport::None,
+            fragment: At::NONE,
             failed: false,
         }
     }
@@ -232,9 +235,41 @@ impl Packet {
         first: FirstLayer,
         mpls_udp_port: Option<u16>,
     ) {
+        let outer_bytes = outer_bytes(frame, wire_bytes, first);
+        self.decode_as(frame, outer_bytes, first, mpls_udp_port, false);
+    }
+
+    /// Decodes a frame in which a datagram was put together behind the header of its last
+    /// fragment. The lengths of that header are those of the fragment.
+    pub fn decode_whole(
+        &mut self,
+        frame: &[u8],
+        wire_bytes: u32,
+        first: FirstLayer,
+        mpls_udp_port: Option<u16>,
+    ) {
+        let outer_bytes = outer_bytes(frame, wire_bytes, first);
+        self.decode_as(frame, outer_bytes, first, mpls_udp_port, true);
+    }
+
+    /// Nothing of the frame is to be accounted.
+    pub fn clear(&mut self) {
+        self.sub_packet_count = 0;
+    }
+
+    #[inline(always)] // two copies, so that the usual one knows that nothing was put together
+    fn decode_as(
+        &mut self,
+        frame: &[u8],
+        outer_bytes: u32,
+        first: FirstLayer,
+        mpls_udp_port: Option<u16>,
+        whole: bool,
+    ) {
         let frame = frame.get(..MAX_HEADER_BYTES).unwrap_or(frame);
         self.network = Network::None;
         self.transport = Transport::None;
+        self.fragment = At::NONE;
         let mut slots = self.sub_packets.iter_mut();
         let Some(current) = slots.next() else {
             return;
@@ -243,7 +278,8 @@ impl Packet {
             frame,
             at: 0,
             end: frame.len(),
-            outer_bytes: outer_bytes(frame, wire_bytes, first),
+            outer_bytes,
+            whole,
             unseen: 0,
             mpls_udp_port,
             current,
@@ -253,6 +289,7 @@ impl Packet {
             layer_count: 0,
             network: &mut self.network,
             transport: &mut self.transport,
+            fragment: &mut self.fragment,
             failed: false,
         };
         decoder.run(first);
@@ -321,6 +358,8 @@ struct Decoder<'f, 'p> {
     /// End of the payload of the layer before.
     end: usize,
     outer_bytes: u32,
+    /// The next fragment is a whole datagram.
+    whole: bool,
     /// Bytes of headers that are no layers (ERSPAN): lengths and offsets do not know of them.
     unseen: usize,
     mpls_udp_port: Option<u16>,
@@ -332,6 +371,7 @@ struct Decoder<'f, 'p> {
     layer_count: usize,
     network: &'p mut Network,
     transport: &'p mut Transport,
+    fragment: &'p mut At,
     failed: bool,
 }
 
@@ -763,7 +803,7 @@ impl Decoder<'_, '_> {
         if u16::from_be_bytes([header[6], header[7]]) & 0x3FFF != 0 {
             return match self.payload(Next::Failed) {
                 Next::Done => Next::Done,
-                _ => self.leaf(Layer::Fragment, 0),
+                _ => self.fragment(header[9]),
             };
         }
         self.payload(Next::IpProtocol(header[9]))
@@ -798,6 +838,19 @@ impl Decoder<'_, '_> {
         Next::Failed
     }
 
+    /// What is behind a fragment header; `next` is known of the first one only.
+    #[cold]
+    fn fragment(&mut self, next: u8) -> Next {
+        if self.whole {
+            self.whole = false;
+            self.end = self.frame.len();
+            return self.pass(Layer::Fragment, 0, Next::IpProtocol(next));
+        }
+        let here = self.here();
+        *self.fragment = self.fragment.or(here);
+        self.leaf(Layer::Fragment, 0)
+    }
+
     #[inline]
     fn ip_protocol(&mut self, number: u8) -> Next {
         match number {
@@ -812,7 +865,11 @@ impl Decoder<'_, '_> {
                 if self.rest().len() < 8 {
                     return Next::Failed;
                 }
-                self.pass_then_leaf(Layer::IPv6Fragment, 8, Layer::Fragment, 0)
+                let next = self.rest().first().copied().unwrap_or(0);
+                match self.pass(Layer::IPv6Fragment, 8, Next::Failed) {
+                    Next::Done => Next::Done,
+                    _ => self.fragment(next),
+                }
             }
             51 => self.authentication_header(),
             50 => self.leaf(Layer::IpSecEsp, 8),

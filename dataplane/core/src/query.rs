@@ -160,7 +160,9 @@ fn parse_range(body: &[u8]) -> Result<(usize, usize), SearchError> {
 
 fn field(name: &str, default: &str, purpose: &'static str) -> Result<Field, SearchError> {
     let name = if name.is_empty() { default } else { name };
-    Field::of_name(name).ok_or_else(|| SearchError::Field {
+    // Of a list nobody can say which of its values comes first.
+    let field = Field::of_name(name).filter(|field| !field.many);
+    field.ok_or_else(|| SearchError::Field {
         purpose,
         name: name.to_owned(),
     })

@@ -119,7 +119,7 @@ impl Schema {
 }
 
 /// No message has as many members.
-pub const MOST_MEMBERS: usize = 24;
+pub const MOST_MEMBERS: usize = 28;
 
 /// Names of protocols, by number.
 pub const PROTOCOLS: &[&str] = &[
@@ -225,28 +225,36 @@ static DNS: Schema = Schema::new(&[
     member!(11, "ANCount", Kind::Unsigned).alias("a_n_count"),
     member!(12, "NSCount", Kind::Unsigned).alias("n_s_count"),
     member!(13, "ARCount", Kind::Unsigned).alias("a_r_count"),
-    member!(14, "questions", Kind::Message(&DNS_QUESTION)).repeated(),
-    member!(15, "answers", Kind::Message(&DNS_RECORD)).repeated(),
-    member!(16, "authorities", Kind::Message(&DNS_RECORD)).repeated(),
-    member!(17, "additionals", Kind::Message(&DNS_RECORD)).repeated(),
+    member!(14, "questions", Kind::Message(&DNS_QUESTION))
+        .alias("Questions")
+        .repeated(),
+    member!(15, "answers", Kind::Message(&DNS_RECORD))
+        .alias("Answers")
+        .repeated(),
+    member!(16, "authorities", Kind::Message(&DNS_RECORD))
+        .alias("Authorities")
+        .repeated(),
+    member!(17, "additionals", Kind::Message(&DNS_RECORD))
+        .alias("Additionals")
+        .repeated(),
     member!(18, "timestamp", Kind::Time),
 ]);
 
 static DNS_QUESTION: Schema = Schema::new(&[
-    member!(1, "name", Kind::Text),
-    member!(2, "type", Kind::Text),
-    member!(3, "class", Kind::Text),
+    member!(1, "name", Kind::Text).alias("Name"),
+    member!(2, "type", Kind::Text).alias("Type"),
+    member!(3, "class", Kind::Text).alias("Class"),
 ]);
 
 static DNS_RECORD: Schema = Schema::new(&[
-    member!(1, "name", Kind::Text),
-    member!(2, "type", Kind::Text),
-    member!(3, "class", Kind::Text),
+    member!(1, "name", Kind::Text).alias("Name"),
+    member!(2, "type", Kind::Text).alias("Type"),
+    member!(3, "class", Kind::Text).alias("Class"),
     member!(4, "TTL", Kind::Unsigned),
-    member!(5, "data_length", Kind::Unsigned),
+    member!(5, "data_length", Kind::Unsigned).alias("DataLength"),
     member!(6, "IP", Kind::Text),
     member!(7, "NS", Kind::Text),
-    member!(8, "CNAME", Kind::Text),
+    member!(8, "CNAME", Kind::Text).alias("c_name"),
     member!(9, "PTR", Kind::Text),
     member!(10, "TXTs", Kind::Text).repeated(),
     member!(11, "SOA", Kind::Message(&DNS_SOA)),
@@ -256,30 +264,72 @@ static DNS_RECORD: Schema = Schema::new(&[
 ]);
 
 static DNS_SOA: Schema = Schema::new(&[
-    member!(1, "MName", Kind::Text),
-    member!(2, "RName", Kind::Text),
-    member!(3, "serial", Kind::Unsigned),
-    member!(4, "refresh", Kind::Unsigned),
-    member!(5, "retry", Kind::Unsigned),
-    member!(6, "expire", Kind::Unsigned),
-    member!(7, "minimum", Kind::Unsigned),
+    member!(1, "MName", Kind::Text).alias("m_name"),
+    member!(2, "RName", Kind::Text).alias("r_name"),
+    member!(3, "serial", Kind::Unsigned).alias("Serial"),
+    member!(4, "refresh", Kind::Unsigned).alias("Refresh"),
+    member!(5, "retry", Kind::Unsigned).alias("Retry"),
+    member!(6, "expire", Kind::Unsigned).alias("Expire"),
+    member!(7, "minimum", Kind::Unsigned).alias("Minimum"),
 ]);
 
 static DNS_SRV: Schema = Schema::new(&[
-    member!(1, "priority", Kind::Unsigned),
-    member!(2, "weight", Kind::Unsigned),
-    member!(3, "port", Kind::Unsigned),
-    member!(4, "name", Kind::Text),
+    member!(1, "priority", Kind::Unsigned).alias("Priority"),
+    member!(2, "weight", Kind::Unsigned).alias("Weight"),
+    member!(3, "port", Kind::Unsigned).alias("Port"),
+    member!(4, "name", Kind::Text).alias("Name"),
 ]);
 
 static DNS_MX: Schema = Schema::new(&[
-    member!(1, "preference", Kind::Unsigned),
-    member!(2, "name", Kind::Text),
+    member!(1, "preference", Kind::Unsigned).alias("Preference"),
+    member!(2, "name", Kind::Text).alias("Name"),
 ]);
 
 static DNS_OPT: Schema = Schema::new(&[
-    member!(1, "Code", Kind::Unsigned),
-    member!(2, "Data", Kind::Text),
+    member!(1, "Code", Kind::Unsigned).alias("code"),
+    member!(2, "Data", Kind::Text).alias("data"),
+]);
+
+static DHCP_V6: Schema = Schema::new(&[
+    member!(1, "MessageType", Kind::Text),
+    member!(2, "TransactionID", Kind::Unsigned),
+    member!(3, "ClientID", Kind::Text),
+    member!(4, "ServerID", Kind::Text),
+    member!(5, "Addresses", Kind::Text).repeated(),
+    member!(6, "Prefixes", Kind::Text).repeated(),
+    member!(7, "Name", Kind::Text),
+]);
+
+static TLS: Schema = Schema::new(&[
+    member!(1, "Version", Kind::Text),
+    member!(2, "ServerName", Kind::Text),
+    member!(3, "Protocols", Kind::Text).repeated(),
+]);
+
+static HTTP: Schema = Schema::new(&[
+    member!(1, "Method", Kind::Text),
+    member!(2, "Target", Kind::Text),
+    member!(3, "Version", Kind::Text),
+    member!(4, "Host", Kind::Text),
+    member!(5, "UserAgent", Kind::Text),
+]);
+
+static QUIC: Schema = Schema::new(&[
+    member!(1, "Version", Kind::Text),
+    member!(2, "DestinationID", Kind::Text),
+    member!(3, "SourceID", Kind::Text),
+    member!(4, "ServerName", Kind::Text),
+    member!(5, "Protocols", Kind::Text).repeated(),
+]);
+
+static NTP: Schema = Schema::new(&[
+    member!(1, "LeapIndicator", Kind::Unsigned),
+    member!(2, "Version", Kind::Unsigned),
+    member!(3, "Mode", Kind::Text),
+    member!(4, "Stratum", Kind::Unsigned),
+    member!(5, "Poll", Kind::Unsigned),
+    member!(6, "Precision", Kind::Integer),
+    member!(7, "ReferenceID", Kind::Text),
 ]);
 
 /// A flow. `LastRawPackets` (36) is not in it: it is never in JSON.
@@ -294,6 +344,11 @@ pub static FLOW: Schema = Schema::new(&[
     member!(flow::DHCP_V4, "DHCPv4", Kind::Message(&DHCP_V4)),
     member!(flow::DNS, "DNS", Kind::Message(&DNS)),
     member!(flow::VRRP_V2, "VRRPv2", Kind::Message(&VRRP_V2)),
+    member!(flow::DHCP_V6, "DHCPv6", Kind::Message(&DHCP_V6)),
+    member!(flow::TLS, "TLS", Kind::Message(&TLS)),
+    member!(flow::HTTP, "HTTP", Kind::Message(&HTTP)),
+    member!(flow::QUIC, "QUIC", Kind::Message(&QUIC)),
+    member!(flow::NTP, "NTP", Kind::Message(&NTP)),
     member!(
         flow::LAST_UPDATE_METRIC,
         "LastUpdateMetric",
@@ -345,6 +400,12 @@ pub mod flow {
     pub const DHCP_V4: u32 = 1000;
     pub const DNS: u32 = 1001;
     pub const VRRP_V2: u32 = 1002;
+    // Ours, which the original passes over.
+    pub const DHCP_V6: u32 = 5000;
+    pub const TLS: u32 = 5001;
+    pub const HTTP: u32 = 5002;
+    pub const QUIC: u32 = 5003;
+    pub const NTP: u32 = 5004;
 }
 
 /// Where a field of a flow is: the member of the flow, and the member of that.
@@ -354,6 +415,12 @@ pub struct Field {
     pub layer: u32,
     /// Number inside the layer; 0 when the field is of the flow itself.
     pub member: u32,
+    /// Numbers inside that, where it is a message itself; 0 = no further.
+    pub deeper: [u32; 2],
+    /// There may be any number of it.
+    pub many: bool,
+    /// It is itself what may be there any number of times, not what it is in.
+    pub list: bool,
     /// Text, number, name or boolean.
     pub kind: Kind,
 }
@@ -379,26 +446,51 @@ impl Field {
                 if !only.is_empty() && !only.contains(&rest) {
                     return None;
                 }
-                let inner = schema
-                    .members
-                    .iter()
-                    .find(|member| member.name == rest || member.alias == rest)?;
-                let scalar = !inner.repeated
-                    && !matches!(inner.kind, Kind::Message(_) | Kind::Bytes | Kind::Time);
-                scalar.then_some(Field {
-                    layer: found.number,
-                    member: inner.number,
-                    kind: inner.kind,
-                })
+                inside(found.number, schema, rest)
             }
             (Kind::Message(_), None) => None,
             // What follows a dot behind a text of the flow itself is ignored, as upstream.
             (Kind::Text, _) | (_, None) => Some(Field {
                 layer: found.number,
                 member: 0,
+                deeper: [0; 2],
+                many: false,
+                list: false,
                 kind: found.kind,
             }),
             _ => None,
+        }
+    }
+}
+
+/// The field at the end of a path inside a layer.
+fn inside(layer: u32, schema: &Schema, path: &str) -> Option<Field> {
+    let mut numbers = [0; 3];
+    let mut slots = numbers.iter_mut();
+    let (mut schema, mut many) = (schema, false);
+    let mut names = path.split('.');
+    loop {
+        let name = names.next()?;
+        let found = schema
+            .members
+            .iter()
+            .find(|member| member.name == name || member.alias == name)?;
+        *slots.next()? = found.number;
+        many |= found.repeated;
+        match found.kind {
+            Kind::Message(inner) => schema = inner,
+            Kind::Bytes | Kind::Time => return None,
+            kind => {
+                let [member, deeper @ ..] = numbers;
+                return names.next().is_none().then_some(Field {
+                    layer,
+                    member,
+                    deeper,
+                    many,
+                    list: found.repeated,
+                    kind,
+                });
+            }
         }
     }
 }
@@ -426,6 +518,18 @@ mod tests {
     }
 
     #[test]
+    fn fields_inside_lists_have_paths() {
+        let path = |name| Field::of_name(name).map(|f| (f.layer, f.member, f.deeper, f.many));
+        assert_eq!(path("DNS.Questions.Name"), Some((1001, 14, [1, 0], true)));
+        assert_eq!(
+            path("DNS.answers.SOA.m_name"),
+            Some((1001, 15, [11, 1], true))
+        );
+        assert_eq!(path("TLS.ServerName"), Some((5001, 2, [0, 0], false)));
+        assert_eq!(path("TLS.Protocols"), Some((5001, 3, [0, 0], true)));
+    }
+
+    #[test]
     fn what_is_no_field_is_not_found() {
         for name in [
             "nope",
@@ -438,6 +542,9 @@ mod tests {
             "TCP.A",
             "Start.x",
             "DNS.questions",
+            "DNS.Questions",
+            "DNS.Answers.SOA",
+            "DNS.Answers.Name.x",
             "DNS.timestamp",
             "LastRawPackets",
         ] {

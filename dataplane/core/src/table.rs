@@ -10,13 +10,17 @@
 //! every packet; eight draws hit the oldest tenth with 57 %, the older half with 99.6 %.)
 
 use std::cell::Cell;
+use std::collections::HashSet;
 
 use crate::application;
 use crate::applications::Applications;
+use crate::defrag::{Defragmenter, FragmentCounters, Verdict, Whole};
 use crate::encode;
+use crate::extra;
 use crate::flow::{
-    milliseconds, Cold, Counters, Endpoints, Finish, Hot, Icmp, Link, Ports, Protocol, RawPacket,
-    RawPackets, TcpTimes, CHANGED, COUNTED, FIN_A, FIN_B, FIRST_UPDATE, HAS_PORTS, UPDATED,
+    milliseconds, Cold, Counters, Endpoints, Finish, Hot, Icmp, Link, More, Partial, Ports,
+    Protocol, RawPacket, RawPackets, TcpTimes, CHANGED, COUNTED, FIN_A, FIN_B, FIRST_UPDATE,
+    HAS_PORTS, UPDATED,
 };
 use crate::icmp;
 use crate::index::Index;
@@ -26,6 +30,7 @@ use crate::packet::{Network, Packet, SubPacket, Transport, MAX_LAYERS, MAX_SUB_P
 use crate::paths::Paths;
 use crate::pcap::{self, FileError};
 use crate::prefetch;
+use crate::reassembly::{Segment, StreamMetric};
 use crate::records::Records;
 use crate::ring::Frame;
 use crate::wire::Writer;
@@ -38,6 +43,12 @@ const FILE_BATCH: usize = 64;
 
 /// A finished flow stays this long after its last packet.
 const HOLD_MS: i64 = 15_000;
+
+/// Fragments wait this long for the rest of their datagram.
+const FRAGMENT_PATIENCE_MS: i64 = 30_000;
+
+/// Memory for what the packets of flows say inside; more is left out, and that is counted.
+const MOST_MORE_BYTES: u64 = 64 << 20;
 
 /// Flows drawn when one has to go.
 const DRAWN: usize = 8;
@@ -64,6 +75,12 @@ pub struct Settings {
     pub raw_packet_limit: u32,
     /// Note the times of TCP flags.
     pub extra_tcp_metric: bool,
+    /// Put datagrams together of which fragments were captured.
+    pub ip_defrag: bool,
+    /// Follow the sequence numbers of TCP connections.
+    pub reassemble_tcp: bool,
+    /// Application messages to look into: bits of `extra`.
+    pub extra_layers: u8,
     /// Names and timeouts of applications.
     pub applications: Applications,
     /// UDP port that carries MPLS.
@@ -80,6 +97,9 @@ impl Default for Settings {
             max_flows: 500_000,
             raw_packet_limit: 0,
             extra_tcp_metric: false,
+            ip_defrag: false,
+            reassemble_tcp: false,
+            extra_layers: 0,
             applications: Applications::default(),
             mpls_udp_port: None,
         }
@@ -99,6 +119,12 @@ pub struct Stats {
     pub evicted: u64,
     /// Memory that it takes.
     pub memory_bytes: u64,
+    /// Fragments that are in no flow, since the start.
+    pub fragments: FragmentCounters,
+    /// Fragments that wait for others now.
+    pub fragments_waiting: u64,
+    /// Application messages for which there was no room, since the start.
+    pub layers_left_out: u64,
 }
 
 /// One flow table.
@@ -135,6 +161,8 @@ struct Group {
     steps: Vec<Step>,
     used: usize,
     depth: usize,
+    /// Frames that completed a datagram, by their number.
+    wholes: Vec<(usize, Whole)>,
 }
 
 impl FlowTable {
@@ -159,7 +187,7 @@ impl FlowTable {
     pub fn feed_from(&mut self, first: FirstLayer, frames: &[Frame<'_>]) {
         let mut group = GROUP.take().unwrap_or_default();
         for frames in frames.chunks(GROUP_PACKETS) {
-            let errors = group.decode(frames, first, &self.flows.settings);
+            let errors = group.decode(frames, first, &mut self.flows);
             self.flows.packets += frames.len() as u64;
             self.flows.decode_errors += errors;
             for depth in 0..group.depth {
@@ -225,6 +253,9 @@ impl FlowTable {
 
     /// Ends all flows: those not sent yet as they are, as a protobuf `flow.Message`.
     pub fn flush(&mut self) -> Vec<u8> {
+        if let Some(defragmenter) = &mut self.flows.defragmenter {
+            defragmenter.forget_before(i64::MAX);
+        }
         self.flows.expire_before(i64::MAX)
     }
 
@@ -242,18 +273,36 @@ impl Default for Group {
             steps: (0..steps).map(|_| Step::default()).collect(),
             used: 0,
             depth: 0,
+            wholes: Vec::new(),
         }
     }
 }
 
 impl Group {
     /// First pass: decode, and hash what needs no parent. Returns the packets with errors.
-    fn decode(&mut self, frames: &[Frame<'_>], first: FirstLayer, settings: &Settings) -> u64 {
+    fn decode(&mut self, frames: &[Frame<'_>], first: FirstLayer, flows: &mut Flows) -> u64 {
         self.used = 0;
         self.depth = 0;
+        self.wholes.clear();
+        let settings = &flows.settings;
         let mut errors = 0;
         for (number, (frame, packet)) in frames.iter().zip(&mut self.packets).enumerate() {
             packet.decode(frame.data, frame.wire_bytes, first, settings.mpls_udp_port);
+            let mut data = frame.data;
+            if let Some(defragmenter) = &mut flows.defragmenter {
+                match defragmenter.take(data, packet, frame.at_ns) {
+                    Verdict::Pass => (),
+                    Verdict::Taken => packet.clear(),
+                    Verdict::Whole(whole) => {
+                        let port = settings.mpls_udp_port;
+                        packet.decode_whole(&whole.frame, frame.wire_bytes, first, port);
+                        self.wholes.push((number, whole));
+                        if let Some((_, whole)) = self.wholes.last() {
+                            data = &whole.frame;
+                        }
+                    }
+                }
+            }
             let mut failed = packet.failed;
             let mut parent = None;
             let mut depth = 0;
@@ -272,13 +321,9 @@ impl Group {
                 step.sub_packet = place;
                 step.parent = parent;
                 step.depth = depth;
-                step.way = step.input.take(
-                    frame.data,
-                    packet,
-                    sub_packet,
-                    place == 0,
-                    settings.key_mode,
-                );
+                step.way = step
+                    .input
+                    .take(data, packet, sub_packet, place == 0, settings.key_mode);
                 parent = Some(self.used);
                 self.used += 1;
                 depth += 1;
@@ -316,6 +361,21 @@ impl Group {
         }
     }
 
+    /// The datagram that a frame completes.
+    #[cold]
+    fn joined<'a>(&'a self, packet: usize, frame: &Frame<'a>) -> Option<Joined<'a>> {
+        let (_, whole) = self.wholes.iter().find(|(of, _)| *of == packet)?;
+        Some(Joined {
+            whole,
+            frame: Frame {
+                data: &whole.frame,
+                at_ns: frame.at_ns,
+                wire_bytes: (whole.payload_at as u32).saturating_add(whole.payload_bytes),
+            },
+            captured: frame.data,
+        })
+    }
+
     /// Third pass: update the flows, making those that are new.
     fn account(&mut self, depth: usize, frames: &[Frame<'_>], flows: &mut Flows) {
         for place in 0..self.used {
@@ -331,8 +391,13 @@ impl Group {
                 continue;
             };
             let parent = step.parent.and_then(|parent| self.steps.get(parent));
+            let joined = match self.wholes.is_empty() {
+                true => None,
+                false => self.joined(step.packet, frame),
+            };
             let seen = Seen {
-                frame,
+                frame: joined.as_ref().map_or(frame, |joined| &joined.frame),
+                joined: joined.as_ref(),
                 packet,
                 sub_packet,
                 input: &step.input,
@@ -349,9 +414,20 @@ impl Group {
     }
 }
 
+/// A frame that completes a datagram.
+struct Joined<'a> {
+    whole: &'a Whole,
+    /// With all of the datagram in it.
+    frame: Frame<'a>,
+    /// As it was captured.
+    captured: &'a [u8],
+}
+
 /// A sub packet and all that is known of it.
 struct Seen<'a> {
     frame: &'a Frame<'a>,
+    /// The datagram that it completes; `frame` has all of it then.
+    joined: Option<&'a Joined<'a>>,
     packet: &'a Packet,
     sub_packet: &'a SubPacket,
     input: &'a KeyInput,
@@ -463,9 +539,58 @@ impl Seen<'_> {
         let layer = sub_packet.application?;
         let end = sub_packet.application_end.get()?;
         let data = self.frame.data;
-        let payload = data.get(sub_packet.application_at.get()?..end)?;
+        let payload = self.application_payload()?;
         let cut = end == data.len() && (data.len() as u64) < u64::from(self.frame.wire_bytes);
         application::confirms(layer, payload, cut).then_some(layer)
+    }
+
+    fn application_payload(&self) -> Option<&[u8]> {
+        let sub_packet = self.sub_packet;
+        let (at, end) = (sub_packet.application_at, sub_packet.application_end);
+        self.frame.data.get(at.get()?..end.get()?)
+    }
+
+    /// Whether A of its flow sent it, told by the ports where the addresses do not.
+    fn is_from_a(&self, hot: &Hot) -> bool {
+        match self.way {
+            Way::Same => self.ports().is_some_and(|ports| ports.a == hot.a_port),
+            way => way == hot.a_way,
+        }
+    }
+
+    /// It is the innermost one.
+    fn is_last(&self) -> bool {
+        let last = self.packet.sub_packets().last();
+        last.is_some_and(|last| std::ptr::eq(last, self.sub_packet))
+    }
+
+    /// The TCP segment in it, and its payload as far as it was captured.
+    fn segment(&self) -> Option<(Segment, &[u8])> {
+        let sub_packet = self.sub_packet;
+        let data = self.frame.data;
+        let at = sub_packet.tcp.get()?;
+        let header = bytes_at::<20>(data, Some(at))?;
+        let payload_at = at + usize::from(header[12] >> 4) * 4;
+        let length = |at: usize| match bytes_at::<2>(data, Some(at)).map(u16::from_be_bytes) {
+            Some(0) | None => None, // segmentation offload
+            Some(length) => Some(usize::from(length)),
+        };
+        let end = match (self.joined, sub_packet.network()) {
+            (Some(joined), _) if sub_packet.begin == 0 => Some(joined.frame.wire_bytes as usize),
+            (_, Network::V4(ip)) => ip.get().and_then(|ip| Some(ip + length(ip + 2)?)),
+            (_, Network::V6(ip)) => ip.get().and_then(|ip| Some(ip + 40 + length(ip + 4)?)),
+            (_, Network::None) => None,
+        };
+        let end = end.unwrap_or((sub_packet.begin as usize) + (sub_packet.bytes as usize));
+        let [_, _, _, _, s3, s2, s1, s0, ..] = header;
+        let segment = Segment {
+            sequence: u32::from_be_bytes([s3, s2, s1, s0]),
+            bytes: end.saturating_sub(payload_at) as u32,
+            flags: header[13],
+            at_ns: self.frame.at_ns,
+        };
+        let payload = data.get(payload_at..end.min(data.len())).unwrap_or(&[]);
+        Some((segment, payload))
     }
 
     fn icmp(&self) -> Option<Icmp> {
@@ -498,6 +623,14 @@ pub struct Flows {
     decode_errors: u64,
     evicted: u64,
     raw_bytes: u64,
+    defragmenter: Option<Box<Defragmenter>>,
+    /// Keys of flows with TCP segments that wait for others.
+    waiting: HashSet<u64>,
+    /// Memory of all `Cold::more`.
+    more_bytes: u64,
+    layers_left_out: u64,
+    /// Packets are looked into beyond their headers.
+    asks_for_more: bool,
 }
 
 /// A flow of a table, to be read.
@@ -559,6 +692,14 @@ impl FlowView<'_> {
         })
     }
 
+    /// What the two directions of its connection show, from A first; None as long as nothing was.
+    pub fn streams(&self) -> Option<[StreamMetric; 2]> {
+        let streams = self.cold.more.as_ref()?.streams.as_ref()?;
+        let [a, b] = &**streams;
+        let metrics = [a.metric, b.metric];
+        (metrics != <[StreamMetric; 2]>::default()).then_some(metrics)
+    }
+
     /// Counters of the update record.
     pub fn update(&self) -> Counters {
         if self.hot.flags & COUNTED != 0 {
@@ -572,6 +713,13 @@ impl FlowView<'_> {
 impl Flows {
     fn new(settings: Settings) -> Flows {
         Flows {
+            defragmenter: settings.ip_defrag.then(Box::default),
+            waiting: HashSet::new(),
+            more_bytes: 0,
+            layers_left_out: 0,
+            asks_for_more: settings.ip_defrag
+                || settings.reassemble_tcp
+                || settings.extra_layers != 0,
             settings,
             index: Index::default(),
             hot: Records::default(),
@@ -616,6 +764,11 @@ impl Flows {
         })
     }
 
+    fn defragmenter_bytes(&self) -> usize {
+        let defragmenter = self.defragmenter.as_ref();
+        defragmenter.map_or(0, |defragmenter| defragmenter.memory_bytes())
+    }
+
     fn stats(&self) -> Stats {
         let memory = self.hot.memory_bytes() + self.cold.memory_bytes() + self.index.memory_bytes();
         Stats {
@@ -623,7 +776,19 @@ impl Flows {
             packets: self.packets,
             decode_errors: self.decode_errors,
             evicted: self.evicted,
-            memory_bytes: memory as u64 + self.raw_bytes,
+            memory_bytes: (memory + self.defragmenter_bytes()) as u64
+                + self.raw_bytes
+                + self.more_bytes,
+            fragments: self
+                .defragmenter
+                .as_ref()
+                .map(|defragmenter| defragmenter.counters())
+                .unwrap_or_default(),
+            fragments_waiting: self
+                .defragmenter
+                .as_ref()
+                .map_or(0, |defragmenter| defragmenter.waiting()),
+            layers_left_out: self.layers_left_out,
         }
     }
 
@@ -675,7 +840,192 @@ impl Flows {
         if self.settings.raw_packet_limit > 0 {
             self.keep_raw(number, seen);
         }
+        if self.asks_for_more {
+            self.look_inside(number, seen);
+        }
         uuid
+    }
+
+    /// What few captures ask for.
+    #[cold]
+    fn look_inside(&mut self, number: u32, seen: &Seen<'_>) {
+        if self.settings.ip_defrag {
+            self.count_fragments(number, seen);
+        }
+        let segment = seen.segment();
+        if let (true, Some((segment, _))) = (self.settings.reassemble_tcp, &segment) {
+            self.follow(number, seen, *segment);
+        }
+        let wanted = self.settings.extra_layers;
+        if wanted == 0 {
+            return;
+        }
+        if let Some((segment, payload)) = segment {
+            if !payload.is_empty() {
+                self.look_into_segment(number, wanted, segment, payload);
+            }
+            return;
+        }
+        let known = |layer| {
+            let more = self.cold.get(number).and_then(|cold| cold.more.as_deref());
+            more.is_some_and(|more| more.layer(layer).is_some())
+        };
+        let found = match seen.application() {
+            Some(layer) => seen.application_payload().and_then(|payload| {
+                extra::of_datagram(wanted, layer, payload, seen.frame.at_ns, known)
+            }),
+            None => match seen.packet.layers(seen.sub_packet).last() {
+                Some(Layer::Vrrp) => {
+                    extra::of_vrrp(wanted, seen.frame.data, seen.sub_packet, known)
+                }
+                Some(Layer::Udp) => {
+                    let payload = seen.sub_packet.udp.get();
+                    let payload = payload.and_then(|at| seen.frame.data.get(at + 8..));
+                    payload.and_then(|payload| extra::of_unknown_datagram(wanted, payload, known))
+                }
+                _ => None,
+            },
+        };
+        if let Some((layer, bytes)) = found {
+            self.set_layer(number, layer, bytes);
+        }
+    }
+
+    /// Looks for the beginning of a conversation in a TCP segment.
+    fn look_into_segment(&mut self, number: u32, wanted: u8, segment: Segment, payload: &[u8]) {
+        let cold = self.cold.get(number);
+        let more = cold.and_then(|cold| cold.more.as_deref());
+        let mut joined = None;
+        if more.is_some_and(|more| more.partial.is_some()) {
+            self.change_more(number, |more| {
+                let follows = |partial: &mut Box<Partial>| partial.next == segment.sequence;
+                joined = more.partial.take_if(follows).map(|partial| partial.bytes);
+            });
+        }
+        if let Some(bytes) = &mut joined {
+            bytes.extend_from_slice(payload);
+        }
+        let message = joined.as_deref().unwrap_or(payload);
+        let found = extra::of_stream(wanted, message);
+        // What the capture cut off will not come.
+        let goes_on = found.goes_on
+            && payload.len() as u32 == segment.bytes
+            && message.len() < extra::LONGEST_PARTIAL
+            && self.more_bytes <= MOST_MORE_BYTES;
+        if goes_on {
+            let next = segment.sequence.wrapping_add(segment.bytes);
+            let bytes = joined.unwrap_or_else(|| payload.to_vec());
+            let partial = Box::new(Partial { next, bytes });
+            self.change_more(number, |more| more.partial = Some(partial));
+        }
+        if let Some((layer, bytes)) = found.layer {
+            self.set_layer(number, layer, bytes);
+        }
+    }
+
+    fn set_layer(&mut self, number: u32, layer: u32, bytes: Vec<u8>) {
+        if self.more_bytes > MOST_MORE_BYTES {
+            self.layers_left_out += 1;
+            return;
+        }
+        self.change_more(number, |more| more.set_layer(layer, bytes));
+    }
+
+    /// Fragments of the datagram, on the flow of what is innermost in it.
+    fn count_fragments(&mut self, number: u32, seen: &Seen<'_>) {
+        let is_v4 = matches!(seen.sub_packet.network(), Network::V4(_));
+        if !seen.is_last() || !(is_v4 || seen.joined.is_some()) {
+            return;
+        }
+        let known = self.cold.get(number).and_then(|cold| cold.more.as_ref());
+        if seen.joined.is_none() && known.is_some_and(|more| more.ip.is_some()) {
+            return;
+        }
+        self.change_more(number, |more| {
+            let ip = more.ip.get_or_insert_default();
+            if let Some(joined) = seen.joined {
+                ip.fragments += u64::from(joined.whole.fragments);
+                ip.errors += u64::from(joined.whole.errors);
+            }
+        });
+    }
+
+    /// A segment of one of the two directions of a connection.
+    fn follow(&mut self, number: u32, seen: &Seen<'_>, segment: Segment) {
+        let Some(hot) = self.hot.get(number) else {
+            return;
+        };
+        let (key, from_a) = (hot.key, seen.is_from_a(hot));
+        let mut waits = false;
+        self.change_more(number, |more| {
+            let streams = more.streams.get_or_insert_default();
+            let [a, b] = &mut **streams;
+            if from_a {
+                a.take(segment);
+            } else {
+                b.take(segment);
+            }
+            waits = a.is_waiting() || b.is_waiting();
+        });
+        if waits {
+            self.waiting.insert(key);
+        } else if !self.waiting.is_empty() {
+            self.waiting.remove(&key);
+        }
+    }
+
+    /// Changes what is known of a flow beyond its headers, and keeps account of its memory.
+    fn change_more(&mut self, number: u32, change: impl FnOnce(&mut More)) {
+        let Some(cold) = self.cold.get_mut(number) else {
+            return;
+        };
+        let before = cold.more.as_ref().map_or(0, |more| more.memory_bytes());
+        let more = cold.more.get_or_insert_default();
+        change(more);
+        let after = more.memory_bytes();
+        self.more_bytes = (self.more_bytes + after as u64).saturating_sub(before as u64);
+    }
+
+    /// Gives up waiting for what lies before TCP segments that came 30 s ago.
+    fn give_up_gaps(&mut self, now_ms: i64) {
+        let keys: Vec<u64> = self.waiting.iter().copied().collect();
+        for key in keys {
+            let is_it = |number| self.hot.get(number).is_some_and(|hot| hot.key == key);
+            let mut waits = false;
+            if let Some(number) = self.index.find(key, is_it) {
+                self.change_more(number, |more| {
+                    for stream in more
+                        .streams
+                        .iter_mut()
+                        .flat_map(|streams| streams.iter_mut())
+                    {
+                        stream.give_up_old(now_ms.saturating_mul(1_000_000));
+                        waits |= stream.is_waiting();
+                    }
+                });
+            }
+            if !waits {
+                self.waiting.remove(&key);
+            }
+        }
+    }
+
+    /// Ends the connection of a flow that is to be sent for the last time.
+    fn finish_streams(&mut self, number: u32) {
+        let Some(key) = self.hot.get(number).map(|hot| hot.key) else {
+            return;
+        };
+        if self.waiting.remove(&key) {
+            self.change_more(number, |more| {
+                for stream in more
+                    .streams
+                    .iter_mut()
+                    .flat_map(|streams| streams.iter_mut())
+                {
+                    stream.finish();
+                }
+            });
+        }
     }
 
     /// Makes the flow of a first packet; its number.
@@ -710,13 +1060,14 @@ impl Flows {
             l3_tracking: seen.input.l3_tracking(),
             parent: seen.parent,
             link_id: seen.sub_packet.link_id,
-            asked_ns: None,
+            asked_ns: 0,
             rtt_ns: 0,
             counted: Counters::default(),
             update: Counters::default(),
             update_rtt_ns: 0,
             tcp: (tcp && self.settings.extra_tcp_metric).then(Box::default),
             raw: None,
+            more: None,
             network,
             link: seen.link(),
             network_id: seen.sub_packet.network_id,
@@ -734,10 +1085,7 @@ impl Flows {
         let (Some(hot), Some(cold)) = (self.hot.get_mut(number), self.cold.get_mut(number)) else {
             return;
         };
-        let from_a = match seen.way {
-            Way::Same => seen.ports().is_some_and(|ports| ports.a == hot.a_port),
-            way => way == hot.a_way,
-        };
+        let from_a = seen.is_from_a(hot);
         // Upstream looks at the first packet only. A flow is over when both ends, or all that were
         // ever heard of, have said FIN; and is not when they start again on the same ports.
         if flags & SYN != 0 {
@@ -757,10 +1105,11 @@ impl Flows {
 
         let at_ns = seen.frame.at_ns;
         match cold.asked_ns {
-            None if flags & SYN != 0 => cold.asked_ns = Some(at_ns),
-            Some(asked_ns) if flags & (SYN | ACK) == SYN | ACK || flags & RST != 0 => {
+            0 if flags & SYN != 0 => cold.asked_ns = at_ns,
+            0 => (),
+            asked_ns if flags & (SYN | ACK) == SYN | ACK || flags & RST != 0 => {
                 cold.rtt_ns = at_ns.wrapping_sub(asked_ns);
-                cold.asked_ns = None;
+                cold.asked_ns = 0;
             }
             _ => (),
         }
@@ -781,10 +1130,11 @@ impl Flows {
             return;
         };
         match cold.asked_ns {
-            None if message.request => cold.asked_ns = Some(seen.frame.at_ns),
-            Some(asked_ns) if message.reply => {
+            0 if message.request => cold.asked_ns = seen.frame.at_ns,
+            0 => (),
+            asked_ns if message.reply => {
                 cold.rtt_ns = seen.frame.at_ns.wrapping_sub(asked_ns);
-                cold.asked_ns = None;
+                cold.asked_ns = 0;
             }
             _ => (),
         }
@@ -800,7 +1150,12 @@ impl Flows {
         }
         raw.captured += 1;
         let begin = seen.sub_packet.begin as usize;
-        let data = seen.frame.data.get(begin..).unwrap_or(&[]);
+        // What was captured, not what was made of it, unless only that has the sub packet.
+        let data = match seen.joined {
+            Some(joined) if begin == 0 => joined.captured,
+            _ => seen.frame.data,
+        };
+        let data = data.get(begin..).unwrap_or(&[]);
         self.raw_bytes += data.len() as u64;
         raw.packets.push(RawPacket {
             at_ms: milliseconds(seen.frame.at_ns),
@@ -839,6 +1194,10 @@ impl Flows {
         if let Some(raw) = &cold.raw {
             self.raw_bytes = self.raw_bytes.saturating_sub(raw_bytes(raw));
         }
+        if let Some(more) = &cold.more {
+            self.more_bytes = self.more_bytes.saturating_sub(more.memory_bytes() as u64);
+            self.waiting.remove(&hot.key);
+        }
         // The last one has taken its number.
         let last = self.hot.len() as u32;
         if let Some(moved) = self.hot.get(number).map(|hot| hot.key) {
@@ -857,7 +1216,17 @@ impl Flows {
     // Ticks.
 
     fn update(&mut self, now_ms: i64) -> Vec<u8> {
+        if !self.waiting.is_empty() {
+            self.give_up_gaps(now_ms);
+        }
+        if let Some(defragmenter) = &mut self.defragmenter {
+            let limit_ms = now_ms.saturating_sub(FRAGMENT_PATIENCE_MS);
+            defragmenter.forget_before(limit_ms.saturating_mul(1_000_000));
+        }
         let (changed, gone) = self.sweep(now_ms);
+        for number in &gone {
+            self.finish_streams(*number);
+        }
         let message = self.encode(&changed, None);
         for number in changed {
             if let Some(raw) = self.cold.get_mut(number).and_then(|cold| cold.raw.as_mut()) {
@@ -941,6 +1310,9 @@ impl Flows {
                 hot.finish = Finish::Timeout;
             }
             gone.push(number);
+        }
+        for number in &gone {
+            self.finish_streams(*number);
         }
         let message = self.encode(&sent, Some(self.ticks_ms.0));
         self.remove_all(&gone);

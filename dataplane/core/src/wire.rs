@@ -148,6 +148,12 @@ impl Writer {
         self.bytes
     }
 
+    /// Bytes written so far.
+    #[allow(clippy::len_without_is_empty)] // nobody asks
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     #[inline]
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {

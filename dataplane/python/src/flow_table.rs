@@ -49,6 +49,9 @@ pub fn settings(options: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
                 }
             }
             "extra_tcp_metric" => settings.extra_tcp_metric = value.extract()?,
+            "ip_defrag" => settings.ip_defrag = value.extract()?,
+            "reassemble_tcp" => settings.reassemble_tcp = value.extract()?,
+            "extra_layers" => settings.extra_layers = value.extract()?,
             "mpls_udp_port" => {
                 let port: u16 = value.extract()?;
                 settings.mpls_udp_port = (port != 0).then_some(port);
@@ -159,6 +162,12 @@ pub fn stats_dict<'py>(py: Python<'py>, stats: Stats) -> PyResult<Bound<'py, PyD
     out.set_item("decode_errors", stats.decode_errors)?;
     out.set_item("evicted", stats.evicted)?;
     out.set_item("memory_bytes", stats.memory_bytes)?;
+    out.set_item("fragments_joined", stats.fragments.joined)?;
+    out.set_item("fragments_waiting", stats.fragments_waiting)?;
+    out.set_item("fragments_invalid", stats.fragments.invalid)?;
+    out.set_item("fragments_incomplete", stats.fragments.incomplete)?;
+    out.set_item("fragments_crowded", stats.fragments.crowded)?;
+    out.set_item("layers_left_out", stats.layers_left_out)?;
     Ok(out)
 }
 

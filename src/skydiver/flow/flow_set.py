@@ -93,6 +93,6 @@ def _distinct(flows: Iterable[Flow], search: FlowSearch) -> list[Flow]:
 
 def _field(key: str, purpose: str) -> FlowField:
     field = flow_field(key)
-    if field is None:
+    if field is None or field.many:
         raise QueryError(f"flows have no field '{key}' to {purpose} by")
     return field

@@ -22,12 +22,18 @@ class FlowTable:
         max_flows: int = 500_000,
         raw_packet_limit: int = 0,
         extra_tcp_metric: bool = False,
+        ip_defrag: bool = False,
+        reassemble_tcp: bool = False,
+        extra_layers: int = 0,
         mpls_udp_port: int = 0,
         application_timeouts_ms: dict[str, int] | None = None,
         application_ports: dict[str, dict[int, str]] | None = None,
     ) -> None:
         """`first_layer`: EncapType of the node (``ether``, ``none``, ``sit``, …; flows.md §2.2).
         `key_mode`: ``L2`` or ``L3``. `max_flows` above which the oldest is evicted and counted.
+        `ip_defrag` puts IPv4 and IPv6 datagrams together of which fragments were captured (§6.1).
+        `reassemble_tcp` follows the sequence numbers of connections (§6.2).
+        `extra_layers`: sum of 1 VRRP, 2 DNS, 4 DHCPv4, 8 DHCPv6, 16 TLS, 32 HTTP, 64 QUIC, 128 NTP.
         `mpls_udp_port`: UDP port that carries MPLS; 0 = none.
         `application_ports`: ``{"tcp": {80: "HTTP"}, "udp": {…}}``."""
 
@@ -51,7 +57,10 @@ class FlowTable:
         """End every flow; the flows to send, as a protobuf `flow.Message`."""
 
     def stats(self) -> dict[str, int]:
-        """``flows``, ``packets``, ``decode_errors``, ``evicted``, ``memory_bytes``."""
+        """``flows``, ``packets``, ``decode_errors``, ``evicted``, ``memory_bytes``; of fragments that are
+        in no flow ``fragments_joined`` (to a datagram that became whole), ``_waiting`` (now),
+        ``_invalid``, ``_incomplete`` and ``_crowded`` (given up to make room); ``layers_left_out``,
+        application messages for which there was no room."""
 
 @final
 class PcapFeed:
@@ -100,6 +109,9 @@ class CaptureEngine:
         max_flows: int = 500_000,
         raw_packet_limit: int = 0,
         extra_tcp_metric: bool = False,
+        ip_defrag: bool = False,
+        reassemble_tcp: bool = False,
+        extra_layers: int = 0,
         mpls_udp_port: int = 0,
         application_timeouts_ms: dict[str, int] | None = None,
         application_ports: dict[str, dict[int, str]] | None = None,
@@ -127,7 +139,7 @@ class CaptureEngine:
 
     def stats(self) -> list[dict[str, Any]]:
         """Per capture: ``handle``, ``packets`` (received) and ``dropped`` (not received for want of
-        room; both cumulative, by the kernel's counters), ``flows``, ``evicted``, ``decode_errors``,
+        room; both cumulative, by the kernel's counters), what `FlowTable.stats` has besides,
         ``ring_bytes``, ``error`` (None, or why no packets come: the interface is down or gone). An
         interface that came up again ends the error; one that is gone has its ring closed."""
 
