@@ -219,6 +219,8 @@ class AnalyzerSettings:
 @dataclass(frozen=True, slots=True)
 class NetlinkSettings:
     metrics_update_s: float = setting(Seconds(), 30.0, name="metrics_update")
+    routes_per_table: int = setting(Integer(1, 100_000), 256)
+    """Most routes of a table in the metadata of an interface; ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,11 @@ class NetlinkProbe(Probe[NetlinkSettings]):
             stack.callback(follower.close)
             tables = TableFollower(ctx, follower, self.parts, others, own_nsid=own_nsid)
             stack.callback(tables.close)
+            for part in tables.parts:
+                if isinstance(part, RoutePart):
+                    part.most_routes = self.config.routes_per_table
             self._tables = tables
+            stack.callback(setattr, self, "_tables", None)
             changes = stack.enter_context(
                 await ctx.broker.netlink_socket(
                     None,
