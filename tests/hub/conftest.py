@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, web
 
 from skydiver.base.clock import ClockNs, wall_ns
-from skydiver.base.errors import QueryError, SkydiverError
+from skydiver.base.errors import ProtocolError, QueryError, SkydiverError, Unavailable
 from skydiver.base.ids import NodeID, Origin
 from skydiver.base.losses import Losses
 from skydiver.graph import (
@@ -247,7 +247,17 @@ class Agent:
             clock_told=(
                 HostClock(self.graph.owned_by("clock"), clock_of).tell if clock_of else None
             ),
+            questions={("Weather", "Today"): self.weather},
         )
+
+    @staticmethod
+    def weather(question: Any) -> Any:
+        """Answers a question of a kind that the hub knows nothing of."""
+        if question == "nonsense":
+            raise ProtocolError("not a question")
+        if question == "hidden":
+            raise Unavailable("nobody knows")
+        return {"Asked": question}
 
     @property
     def writer(self) -> Writer:

@@ -417,3 +417,16 @@ async def test_garbage_of_an_analyzer_is_counted_and_ignored(serve: Serve, run: 
         assert agent.losses.counts() == {("hub.pod", LossReason.DECODE): 2}
         assert agent.graph.node(NodeID("a"))
         assert len(analyzer.sockets) == 1
+
+
+async def test_further_questions_are_answered_or_refused_in_words(serve: Serve, run: Run) -> None:
+    """What an agent can be asked is not the hub's business; that it answers always is."""
+    async with bare(serve, run) as (analyzer, _):
+        for question, status, answer in (
+            ("sun?", 200, {"Asked": "sun?"}),
+            ("nonsense", 400, {"Error": "not a question"}),
+            ("hidden", 404, {"Error": "nobody knows"}),
+        ):
+            reply = await analyzer.ask(event("Weather", "Today", question))
+            assert (reply.type, reply.status, reply.obj) == ("TodayReply", status, answer)
+        assert (await analyzer.ask(event("Weather", "Tomorrow", "sun?"))).status == 400
