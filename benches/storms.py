@@ -59,7 +59,7 @@ def many_namespaces() -> Iterator[Figure]:
                         lab.veth((space, "eth0"), (hub, f"p{number}"))
                     lab.bridge(hub, "br0", *(f"p{number}" for number in range(NAMESPACES)))
                 inside = f"G.V().Has('Type', 'netns', 'Name', {mine}).Out('Name', 'eth0')"
-                ports = "G.V().Has('Type', 'bridge', 'Name', 'br0').Out('Type', 'veth')"
+                ports = f"G.V().Has('Name', '{hub.full}').Out('Name', 'br0').Out('Type', 'veth')"
                 exact.append(seconds_until(running, {inside: NAMESPACES, ports: NAMESPACES}))
                 used.append(cpu_seconds(agent) - before)
             gone.append(seconds_until(running, {f"G.V().Has('Name', {mine})": 0}))
