@@ -541,6 +541,19 @@ def test_a_fact_changes_nothing_else_and_is_one_revision() -> None:
     assert watched.metadata(3, 7) == {**before, "Name": "eth1", "Speed": 1000, "Duplex": "full"}
 
 
+def test_a_fact_can_be_withdrawn_while_the_interface_changes() -> None:
+    """What is stated anew as a whole must not keep what was added to it since the last time."""
+    watched = Watched()
+    watched.tell(3, link(7, "eth0"))
+    for last in (None, 100):
+        watched.table.set_fact(3, 7, "Speed", 1000)
+        assert watched.metadata(3, 7)["Speed"] == 1000
+        watched.tell(3, link(7, "eth1"))
+        watched.table.set_fact(3, 7, "Speed", None)
+        watched.table.set_fact(3, 7, "Speed", last)
+        assert watched.metadata(3, 7).get("Speed") == last
+
+
 def test_facts_of_a_namespace_are_on_its_node_and_end_with_it() -> None:
     """Rules have no interface."""
     watched = Watched()

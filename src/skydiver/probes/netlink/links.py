@@ -212,7 +212,7 @@ class LinkTable:
             self._roots[nsid] = None
 
     def _update(self, key: LinkKey, name: str, value: Any | None) -> None:
-        if key not in self._changed:
+        if value is None or key not in self._changed:
             self._updated.setdefault(key, {})[name] = value
 
     # Messages
@@ -508,10 +508,20 @@ class LinkTable:
         while self._changed or self._updated or self._roots:
             for key in list(islice(self._changed, _STATED_AT_ONCE)):
                 del self._changed[key]
-                self._updated.pop(key, None)
+                updated = self._updated.pop(key, {})
                 link = self._link(key)
                 if link is not None:
-                    self._state(self._spaces[key[0]], link)
+                    space = self._spaces[key[0]]
+                    self._state(space, link)
+                    # What an update set, a statement of the whole does not withdraw.
+                    facts = space.facts.get(key[1], {})
+                    withdrawn = {
+                        name: None
+                        for name, value in updated.items()
+                        if value is None and name not in facts
+                    }
+                    if withdrawn:
+                        self._state_update(key, withdrawn)
             for key in list(islice(self._updated, _STATED_AT_ONCE)):
                 self._state_update(key, self._updated.pop(key))
             for nsid in list(islice(self._roots, _STATED_AT_ONCE)):
