@@ -111,9 +111,7 @@ pub struct Question {
 impl Actions {
     fn hold(&mut self, action: Action) -> u32 {
         if let Some(&number) = self.numbers.get(&action) {
-            if let Some(entry) = self.used.get_mut(number as usize) {
-                entry.1 += 1;
-            }
+            self.hold_again(number);
             return number;
         }
         let action = Arc::new(action);
@@ -132,6 +130,12 @@ impl Actions {
         };
         self.numbers.insert(action, number);
         number
+    }
+
+    fn hold_again(&mut self, number: u32) {
+        if let Some(entry) = self.used.get_mut(number as usize) {
+            entry.1 += 1;
+        }
     }
 
     fn release(&mut self, number: u32) {
@@ -344,9 +348,8 @@ impl Routes {
                     last = Some(key.0);
                 }
                 if last != Some(key.0) {
-                    let action = self.actions.shared(*number);
-                    let number = self.actions.hold((*action).clone());
-                    routes.insert(*key, number);
+                    self.actions.hold_again(*number);
+                    routes.insert(*key, *number);
                 }
             }
             for (id, object) in &space.nexthops {
