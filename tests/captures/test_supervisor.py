@@ -122,7 +122,6 @@ async def test_an_unknown_node_or_capture_is_not_found() -> None:
         ({}, {"bpf_filter": "tcp) or (udp"}, QueryError, "syntax error"),
         ({}, {"target_type": "erspanv1"}, ConfigError, "capture target type 'erspanv1'"),
         ({}, {"target": "127.0.0.1:9"}, ConfigError, "option Target is not available"),
-        ({}, {"ip_defrag": True}, ConfigError, "IPDefrag is not available"),
         ({}, {}, Unavailable, "the agent lacks CAP_NET_RAW: no captures"),
     ],
 )

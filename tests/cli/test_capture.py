@@ -71,7 +71,10 @@ def test_a_node_that_is_not_there_yet_is_said(
         ([], "expected either --gremlin or --node"),
         (["--gremlin", "G", "--node", "t"], "expected either --gremlin or --node"),
         (["--node", "a'b"], '"a\'b": expected no quotes'),
-        (["--gremlin", "G", "--extra-layer", "X"], "--extra-layer X: expected VRRP, DNS or DHCPv4"),
+        (
+            ["--gremlin", "G", "--extra-layer", "X"],
+            "--extra-layer X: expected VRRP, DNS, DHCPv4, DHCPv6, TLS, HTTP, QUIC or NTP",
+        ),
         (["--gremlin", "G", "--layer-key-mode", "L4"], "invalid value for '--layer-key-mode'"),
         (["--gremlin", "G", "--ttl", "-1"], "invalid value for '--ttl'"),
         (["--gremlin", "G", "--port", "many"], "invalid value for '--port'"),

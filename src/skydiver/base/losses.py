@@ -19,6 +19,8 @@ class LossReason(StrEnum):
     """Packets or messages that could not be decoded."""
     TABLE_FULL = "table_full"
     """Flows evicted from a full flow table."""
+    INCOMPLETE = "incomplete"
+    """Fragments of a packet of which the rest never came."""
     QUEUE_FULL = "queue_full"
     """A bounded queue inside a process had no room."""
     OVERRUN = "overrun"

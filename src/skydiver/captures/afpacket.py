@@ -35,6 +35,8 @@ from skydiver.objects.capture import Capture as Request
 Result = TypeVar("Result")
 
 DEFAULT_HEADER_SIZE = 256
+MESSAGE_HEADER_SIZE = 1514
+"""A whole frame of Ethernet: a message that is looked into goes on behind the headers."""
 _MOST_WAITING = 64
 _KEPT_WAITING = 2
 _REST_S = 3.0
@@ -82,7 +84,9 @@ class AFPacket(Capture):
     async def start(self, target: CaptureTarget, request: Request) -> int:
         _refuse_what_is_missing(request)
         flow = self._flow
-        header_size = request.header_size or DEFAULT_HEADER_SIZE
+        header_size = request.header_size or (
+            MESSAGE_HEADER_SIZE if request.extra_layers else DEFAULT_HEADER_SIZE
+        )
         # In a thread, since a name in the filter is looked up.
         program = await self._run(self._program, request, target.encap, header_size)
         opened = await self._socket(target.netns)
@@ -100,6 +104,9 @@ class AFPacket(Capture):
             max_flows=flow.max_entries,
             raw_packet_limit=request.raw_packet_limit,
             extra_tcp_metric=request.extra_tcp_metric,
+            ip_defrag=request.ip_defrag,
+            reassemble_tcp=request.reassemble_tcp,
+            extra_layers=request.extra_layers,
             mpls_udp_port=target.mpls_udp_port,
             application_timeouts_ms={
                 name.upper(): int(timeout_s * 1000)
@@ -254,13 +261,6 @@ def _refuse_what_is_missing(request: Request) -> None:
         raise ConfigError(f"capture target type {request.target_type!r}: 'local' expected")
     if request.target:
         raise ConfigError("capture option Target is not available in this version")
-    for name, asked in (
-        ("IPDefrag", request.ip_defrag),
-        ("ReassembleTCP", request.reassemble_tcp),
-        ("ExtraLayers", request.extra_layers),
-    ):
-        if asked:
-            raise ConfigError(f"capture option {name} is not available in this version")
 
 
 def _counters(stats: Mapping[str, Any]) -> Counters:
@@ -269,5 +269,10 @@ def _counters(stats: Mapping[str, Any]) -> Counters:
         dropped=stats["dropped"],
         evicted=stats["evicted"],
         undecoded=stats["decode_errors"],
+        fragments_joined=stats["fragments_joined"],
+        fragments_invalid=stats["fragments_invalid"],
+        fragments_incomplete=stats["fragments_incomplete"],
+        fragments_crowded=stats["fragments_crowded"],
+        messages_left_out=stats["layers_left_out"],
         error=stats["error"] or "",
     )

@@ -41,6 +41,16 @@ class Counters:
     """Flows that left a full table."""
     undecoded: int = 0
     """Packets that could not be decoded."""
+    fragments_joined: int = 0
+    """Packets that are in the datagram that another one completed; no loss."""
+    fragments_invalid: int = 0
+    """Fragments that overlap others, or whose lengths cannot be."""
+    fragments_incomplete: int = 0
+    """Fragments of datagrams of which the rest did not come in time."""
+    fragments_crowded: int = 0
+    """Fragments that were given up for others."""
+    messages_left_out: int = 0
+    """Application messages that found no room."""
     error: str = ""
     """Why no packets come; empty = nothing wrong."""
 

@@ -257,13 +257,22 @@ class CaptureSet:
     def _add_losses(self, running: _Running, now: Counters) -> None:
         before = running.counters
         part = f"capture.{running.source.names[0]}"
-        for reason, lost in (
-            (LossReason.KERNEL_RING, now.dropped - before.dropped),
-            (LossReason.TABLE_FULL, now.evicted - before.evicted),
-            (LossReason.DECODE, now.undecoded - before.undecoded),
+        fragments, messages = f"{part}.fragments", f"{part}.messages"
+        for of, reason, lost in (
+            (part, LossReason.KERNEL_RING, now.dropped - before.dropped),
+            (part, LossReason.TABLE_FULL, now.evicted - before.evicted),
+            (part, LossReason.DECODE, now.undecoded - before.undecoded),
+            (fragments, LossReason.INVALID, now.fragments_invalid - before.fragments_invalid),
+            (
+                fragments,
+                LossReason.INCOMPLETE,
+                now.fragments_incomplete - before.fragments_incomplete,
+            ),
+            (fragments, LossReason.QUEUE_FULL, now.fragments_crowded - before.fragments_crowded),
+            (messages, LossReason.QUEUE_FULL, now.messages_left_out - before.messages_left_out),
         ):
             # What a table counted is gone with it, should an error have ended it.
-            self._losses.add(part, reason, max(lost, 0))
+            self._losses.add(of, reason, max(lost, 0))
 
     def _send(self, flows: bytes) -> None:
         if flows:
@@ -422,7 +431,17 @@ def entry_json(request: Request, counters: Counters) -> dict[str, Any]:
         "PacketsDropped": counters.dropped,
         "PacketsIfDropped": counters.interface_dropped,
         **_described(request, counters.error),
-        **_unless_zero({"FlowsEvicted": counters.evicted, "DecodeErrors": counters.undecoded}),
+        **_unless_zero(
+            {
+                "FlowsEvicted": counters.evicted,
+                "DecodeErrors": counters.undecoded,
+                "FragmentsJoined": counters.fragments_joined,
+                "FragmentsLost": counters.fragments_invalid
+                + counters.fragments_incomplete
+                + counters.fragments_crowded,
+                "MessagesLeftOut": counters.messages_left_out,
+            }
+        ),
     }
 
 

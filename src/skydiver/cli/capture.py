@@ -18,7 +18,16 @@ from skydiver.client.rest import Client
 
 app = several("Where packets are turned into flows.", ClientOptions)
 
-EXTRA_LAYERS = {"VRRP": 1, "DNS": 2, "DHCPV4": 4}
+EXTRA_LAYERS = {
+    "VRRP": 1,
+    "DNS": 2,
+    "DHCPV4": 4,
+    "DHCPV6": 8,
+    "TLS": 16,
+    "HTTP": 32,
+    "QUIC": 64,
+    "NTP": 128,
+}
 
 
 class LayerKeyMode(StrEnum):
@@ -51,17 +60,24 @@ def create(
     header_size: Annotated[int, Option(help="Octets of each packet to keep; 0 = default.")] = 0,
     rawpacket_limit: Annotated[int, Option(help="Not available yet: 0.")] = 0,
     extra_tcp_metric: Annotated[
-        bool, Option("--extra-tcp-metric", help="Retransmissions and the like.")
+        bool, Option("--extra-tcp-metric", help="Times of SYN, FIN and RST.")
     ] = False,
-    ip_defrag: Annotated[bool, Option("--ip-defrag", help="Not available yet.")] = False,
+    ip_defrag: Annotated[
+        bool, Option("--ip-defrag", help="Put datagrams in fragments together.")
+    ] = False,
     reassemble_tcp: Annotated[
-        bool, Option("--reassamble-tcp", "--reassemble-tcp", help="Not available yet.")
+        bool,
+        Option("--reassamble-tcp", "--reassemble-tcp", help="Segments out of order, and missing."),
     ] = False,
     layer_key_mode: Annotated[
         LayerKeyMode, Option(help="L3 tracks a flow across routers.")
     ] = LayerKeyMode.L2,
     extra_layer: Annotated[
-        list[str] | None, Option(metavar="NAME", help="Not available yet.")
+        list[str] | None,
+        Option(
+            metavar="NAME",
+            help="Look into VRRP, DNS, DHCPv4, DHCPv6, TLS, HTTP, QUIC or NTP; repeatable.",
+        ),
     ] = None,
     target: Annotated[str, Option(metavar="HOST:PORT", help="Not available yet.")] = "",
     target_type: Annotated[str, Option(help="Not available yet, but local.")] = "",
@@ -161,7 +177,9 @@ def _layers(names: list[str]) -> int:
     bits = 0
     for name in names:
         if name.upper() not in EXTRA_LAYERS:
-            raise ConfigError(f"--extra-layer {name}: expected VRRP, DNS or DHCPv4")
+            raise ConfigError(
+                f"--extra-layer {name}: expected VRRP, DNS, DHCPv4, DHCPv6, TLS, HTTP, QUIC or NTP"
+            )
         bits |= EXTRA_LAYERS[name.upper()]
     return bits
 

@@ -94,7 +94,7 @@ class Capture(Resource, frozen=True, kw_only=True):
     )
     """Packets kept of each flow. The −1 of old documentation is refused, as it always was."""
     header_size: Annotated[int, Meta(ge=0, le=4096)] = msgspec.field(default=0, name="HeaderSize")
-    """Bytes kept of each packet; 0 = 256."""
+    """Bytes kept of each packet; 0 = 256, or 1514 when messages are looked into."""
     extra_tcp_metric: bool = msgspec.field(default=False, name="ExtraTCPMetric")
     ip_defrag: bool = msgspec.field(default=False, name="IPDefrag")
     reassemble_tcp: bool = msgspec.field(default=False, name="ReassembleTCP")
@@ -102,8 +102,15 @@ class Capture(Resource, frozen=True, kw_only=True):
         default="", name="LayerKeyMode"
     )
     extra_layers: Annotated[
-        int, Meta(ge=0, le=255, description="Sum of 1 VRRP, 2 DNS, 4 DHCPv4")
+        int,
+        Meta(
+            ge=0,
+            le=255,
+            description="Sum of 1 VRRP, 2 DNS, 4 DHCPv4, 8 DHCPv6, 16 TLS, 32 HTTP, 64 QUIC, "
+            "128 NTP",
+        ),
     ] = msgspec.field(default=0, name="ExtraLayers")
+    """Messages that are looked into. The original knows the first three, and its 255 means all."""
     target: str = msgspec.field(default="", name="Target")
     """``host:port`` that packets or flows are sent to instead of the agent's own table."""
     target_type: Annotated[str, Meta(extra_json_schema={"enum": list(_TARGETS)})] = msgspec.field(
@@ -145,9 +152,6 @@ class Capture(Resource, frozen=True, kw_only=True):
         """
         for asked, what in (
             (not self.abilities.available, f"Type: captures of type {self.type!r} are"),
-            (self.ip_defrag, "IPDefrag is"),
-            (self.reassemble_tcp, "ReassembleTCP is"),
-            (self.extra_layers, "ExtraLayers is"),
             (self.raw_packet_limit, "RawPacketLimit: keeping packets is"),
             (self.target_type not in ("", "local"), f"TargetType {self.target_type!r} is"),
             (self.target, "Target is"),
