@@ -49,8 +49,9 @@ def normal_value(value: Any, depth: int = MAX_DEPTH) -> Any:
     if depth == 0:
         raise ValueError(f"metadata nested deeper than {MAX_DEPTH}")
     if isinstance(value, Mapping):
-        tree = {_key(key): normal_value(member, depth - 1) for key, member in value.items()}
-        return tree if len(tree) < _MANY else _flags_once(tree)
+        if len(value) >= _MANY and all(type(member) is bool for member in value.values()):
+            return _flags(tuple(value), bytes(value.values()))
+        return {_key(key): normal_value(member, depth - 1) for key, member in value.items()}
     if isinstance(value, list | tuple):
         return [normal_value(member, depth - 1) for member in value]
     for base in (str, int, float):
@@ -71,16 +72,10 @@ def _shared(items: tuple[tuple[str, str], ...]) -> Metadata:
     return dict(items)
 
 
-def _flags_once(tree: dict[str, Any]) -> Metadata:
-    """Large sets of flags, such as the features of an interface, are the same on many elements."""
-    if all(type(value) is bool for value in tree.values()):
-        return _flags(tuple(tree), bytes(tree.values()))
-    return tree
-
-
 @lru_cache(maxsize=1_000)
-def _flags(names: tuple[str, ...], values: bytes) -> Metadata:
-    return dict(zip(names, map(bool, values), strict=True))
+def _flags(names: tuple[Any, ...], values: bytes) -> Metadata:
+    """Large sets of flags, such as the features of an interface, are the same on many elements."""
+    return {_key(name): bool(value) for name, value in zip(names, values, strict=True)}
 
 
 def _key(key: Any) -> str:
