@@ -241,36 +241,37 @@ def test_what_cannot_be_decoded_is_an_error(length: int) -> None:
 async def test_neighbours_are_those_that_ip_shows(broker: Broker, prefix: str) -> None:
     """Scenario 21, with proxies, IPv6, a VXLAN, an interface that goes, and a namespace."""
     space, later = f"{prefix}n", f"{prefix}o"
-    ip(f"netns add {space}", f"-n {space} link add va type veth peer name vb")
-    ip(f"-n {space} neigh add 10.0.0.9 lladdr a6:00:00:00:00:49 dev va nud permanent")
+    va, vb, vx = (f"{prefix}{letter}" for letter in "abx")
+    ip(f"netns add {space}", f"-n {space} link add {va} type veth peer name {vb}")
+    ip(f"-n {space} neigh add 10.0.0.9 lladdr a6:00:00:00:00:49 dev {va} nud permanent")
     running = Running(broker, probes())
     async with running.at_work():
         assert await until_equal(running, [space], prefix, aspects=TABLES) == []
-        (entry,) = running.named("va")["Neighbors"]
+        (entry,) = running.named(va)["Neighbors"]
         assert (entry["MAC"], entry["State"]) == ("a6:00:00:00:00:49", ["NUD_PERMANENT"])
         ip(
             f"netns add {later}",
-            f"-n {later} link add vx type vxlan id 5 dstport 4789",
-            f"-n {later} link set vx up",
-            f"-n {space} link set va up",
-            f"-n {space} link set vb up",
-            f"-n {space} addr add fd00::1/64 dev va nodad",
-            f"-n {space} neigh add fd00::9 lladdr a6:00:00:00:00:50 dev vb router nud permanent",
-            f"-n {space} neigh add proxy 10.9.9.9 dev vb",
-            f"-n {space} neigh del 10.0.0.9 dev va",
+            f"-n {later} link add {vx} type vxlan id 5 dstport 4789",
+            f"-n {later} link set {vx} up",
+            f"-n {space} link set {va} up",
+            f"-n {space} link set {vb} up",
+            f"-n {space} addr add fd00::1/64 dev {va} nodad",
+            f"-n {space} neigh add fd00::9 lladdr a6:00:00:00:00:50 dev {vb} router nud permanent",
+            f"-n {space} neigh add proxy 10.9.9.9 dev {vb}",
+            f"-n {space} neigh del 10.0.0.9 dev {va}",
         )
-        await bridge(later, "fdb append 00:00:00:00:00:00 dev vx dst 10.0.0.2 vni 77")
-        await bridge(later, "fdb append 00:00:00:00:00:00 dev vx dst 10.0.0.3")
-        await bridge(later, "fdb add 02:00:00:00:00:01 dev vx dst 10.0.0.4")
+        await bridge(later, f"fdb append 00:00:00:00:00:00 dev {vx} dst 10.0.0.2 vni 77")
+        await bridge(later, f"fdb append 00:00:00:00:00:00 dev {vx} dst 10.0.0.3")
+        await bridge(later, f"fdb add 02:00:00:00:00:01 dev {vx} dst 10.0.0.4")
         assert await until_equal(running, [space, later], prefix, aspects=TABLES) == []
-        assert len(running.named("vx")["FDB"]) == 3
-        await bridge(later, "fdb replace 02:00:00:00:00:01 dev vx dst 10.0.0.5")
-        await bridge(later, "fdb del 00:00:00:00:00:00 dev vx dst 10.0.0.3")
-        ip(f"-n {space} link del va")
+        assert len(running.named(vx)["FDB"]) == 3
+        await bridge(later, f"fdb replace 02:00:00:00:00:01 dev {vx} dst 10.0.0.5")
+        await bridge(later, f"fdb del 00:00:00:00:00:00 dev {vx} dst 10.0.0.3")
+        ip(f"-n {space} link del {va}")
         assert await until_equal(running, [space, later], prefix, aspects=TABLES) == []
-        assert {entry.get("IP") for entry in running.named("vx")["FDB"]} == {"10.0.0.2", "10.0.0.5"}
+        assert {entry.get("IP") for entry in running.named(vx)["FDB"]} == {"10.0.0.2", "10.0.0.5"}
         ip(f"netns del {later}")
-        await running.until(lambda: not running.nodes("vx"))
+        await running.until(lambda: not running.nodes(vx))
     assert running.losses.as_json() == {}
 
 
