@@ -89,7 +89,6 @@ async def test_a_duplicate_conflicts(api: Api) -> None:
         ({"GremlinQuery": "G"}, "the query must end in nodes or paths, not in a graph"),
         ({"GremlinQuery": "G.V().Values('Name')"}, "the query must end in nodes or paths, not in"),
         ({"ExtraLayers": 256}, "ExtraLayers: expected int <= 255"),
-        ({"RawPacketLimit": 1}, "RawPacketLimit: keeping packets is not available"),
         ({"GremlinQuery": 3}, "GremlinQuery: expected str, got int"),
         ({"BPFFilter": "not a filter"}, "packet filter 'not a filter'"),
         ({"BPFFilter": "tcp\u0000"}, "packet filter holds a NUL character"),

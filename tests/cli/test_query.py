@@ -60,6 +60,7 @@ def test_a_table_may_be_asked_for_in_a_pipe(analyzer: Any, skydive: Any) -> None
     [
         ("dot", "text/vnd.graphviz", b"digraph g {}\n"),
         ("pcap", "application/vnd.tcpdump.pcap", b"\xd4\xc3\xb2\xa1\x00\xff"),
+        ("pcapng", "application/x-pcapng", b"\x0a\x0d\x0d\x0a\x00\xff"),
     ],
 )
 def test_other_formats_are_passed_on_untouched(

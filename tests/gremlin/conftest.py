@@ -12,12 +12,15 @@ import pytest
 
 from skydiver.base.ids import EdgeID, NodeID, Origin
 from skydiver.filters import And, Eq, Filter, Or
-from skydiver.flow import Flow, FlowAnswer, FlowSearch
+from skydiver.flow import Flow, FlowAnswer, FlowSearch, RawPacket
 from skydiver.flow.flow_set import merge, select
 from skydiver.graph import Edge, Graph, GraphView, Node
 from skydiver.gremlin import Environment, Period
 
 DATA = Path(__file__).parent.parent / "data" / "gremlin"
+
+
+PACKETS = {"f1": [RawPacket(12, 0, b"hello", 1), RawPacket(13, 1, b"bye", 1)]}
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Tables:
             last=search.last,
         )
         answers = [select(table, asked) for table in self.tables]
-        return FlowAnswer(merge(answers, search), missing=self.silent)
+        return FlowAnswer(merge(answers, search), self.silent, lambda: PACKETS)
 
 
 def fixture_document() -> dict[str, Any]:

@@ -61,7 +61,7 @@ from skydiver.gremlin import Environment, parse
         ("G.At('now')", 6, "a point in time"),
         ("G.At(1, true)", 9, "a length of time"),
         ("G.At(1, '-5m')", 9, "a length of time"),
-        ("G.Flows().RawPackets()", 11, "raw packets are not kept"),
+        ("G.Flows().RawPackets().BPF(1)", 28, "a text"),
         ("G.Workflow('x')", 3, "workflows are not run"),
         ("G.V(" + "Metadata(" * 500, 149, "too many parentheses"),
     ],

@@ -21,9 +21,11 @@ MATRIX = {
     "a value": "Dedup Has",
     # Has, HasEither, Dedup, Sort, Range and Limit are absorbed by Flows.
     "flows": (
-        "Both CaptureNode Count Group Hops In Keys Metrics Node Nodes Out Sockets Sum Values"
+        "Both CaptureNode Count Group Hops In Keys Metrics Node Nodes Out RawPackets Sockets Sum"
+        " Values"
     ),
     "metrics": "Aggregates Count Keys Sum",
+    "raw packets": "BPF",
     "sockets": "Has HasEither Values",
     "groups": "MoreThan",
 }

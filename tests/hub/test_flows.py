@@ -7,10 +7,11 @@ import pytest
 from tests.hub.conftest import Agent, Connect, Run, Server, Start, eventually
 
 from skydiver import native
-from skydiver.base.losses import LossReason
+from skydiver.base.losses import Losses, LossReason
 from skydiver.filters import Eq
-from skydiver.flow.search import FlowSearch, SortOrder
+from skydiver.flow.search import FlowSearch, RawPacket, SortOrder
 from skydiver.flow.wire import search_to_wire
+from skydiver.hub.flows import AgentFlows
 
 
 def frame(source_port: int, packet: int = 0) -> bytes:
@@ -188,3 +189,40 @@ async def test_without_agents_there_are_no_flows(start: Start) -> None:
     server = await start(Server())
     answer = await server.hub.flows.search(FlowSearch(sort=True, last=10))
     assert (answer.flows, answer.missing) == ([], ())
+
+
+async def test_packets_that_captures_kept_come_with_their_flows(start: Start, run: Run) -> None:
+    """They are read when a query asks for them, and are in no flow that is shown."""
+    server = await start(Server())
+    agent = Tables(server, "h1", (), at_s=1)
+    agent.tables = [native.FlowTable(node_tid="t", raw_packet_limit=2), native.FlowTable()]
+    for second in range(3):
+        agent.tables[0].feed(frame(1001), at_ns=(1 + second) * 10**9)
+    agent.tables[1].feed(frame(1002), at_ns=10**9)
+    await run(agent)
+    await eventually(lambda: len(server.hub.agents()) == 1)
+    answer = await server.hub.flows.search(FlowSearch(where=Eq("Transport.A", 1001)))
+    [flow] = answer.flows
+    assert flow["RawPacketsCaptured"] == 2
+    assert "LastRawPackets" not in flow
+    kept = [RawPacket(1000 * number, number, frame(1001), 1) for number in (1, 2)]
+    assert answer.packets() == {flow["UUID"]: kept}
+    assert (
+        await server.hub.flows.search(FlowSearch(where=Eq("Transport.A", 1002)))
+    ).packets() == {}
+
+
+async def test_flows_of_the_process_itself_are_among_all_and_of_no_node() -> None:
+    """Such are those of imported files."""
+    own = native.FlowTable(node_tid="import")
+    for port in (1, 2):
+        own.feed(frame(port), at_ns=port * 10**9)
+
+    async def ask(search: bytes) -> list[bytes]:
+        return [own.query(search)]
+
+    flows = AgentFlows(dict, expected=lambda _: False, losses=Losses(), timeout_s=1.0, own=ask)
+    newest = FlowSearch(sort=True, order=SortOrder.DESCENDING, first=1)
+    found = (await flows.search(newest)).flows
+    assert [flow["Transport"]["A"] for flow in found] == [1]
+    assert (await flows.search(newest, tids_by_host={"h1": ["import"]})).flows == []

@@ -129,7 +129,6 @@ async def test_a_type_may_be_asked_for_what_it_can_do() -> None:
     [
         ({"Type": "ovsmirror"}, "Type: captures of type 'ovsmirror' are"),
         ({"Type": "ebpf", "ExtraTCPMetric": True}, "Type: captures of type 'ebpf' are"),
-        ({"RawPacketLimit": 1}, "RawPacketLimit: keeping packets is"),
         ({"TargetType": "netflowv5", "Target": "127.0.0.1:9"}, "TargetType 'netflowv5' is"),
         ({"Target": "127.0.0.1:9"}, "Target is"),
         ({"TargetType": "local", "Target": "127.0.0.1:9"}, "Target is"),

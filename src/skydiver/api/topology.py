@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -22,6 +23,9 @@ from skydiver.gremlin.kinds import graph_pieces
 
 DOT = "text/vnd.graphviz"
 PCAP = "application/vnd.tcpdump.pcap"
+PCAPNG = "application/x-pcapng"
+LEFT_OUT = "X-Skydive-Left-Out"
+"""Number of packets that have no place in a pcap file, which knows one link type only."""
 MAX_QUERY = 65_536
 
 _JSON_TYPE = re.compile(r"application/([A-Za-z0-9.-]+\+)?json")
@@ -62,14 +66,16 @@ class Topology:
                     200: Answer(
                         "What the last step of the query gives",
                         Any,
-                        ("application/json", DOT),
+                        ("application/json", DOT, PCAP, PCAPNG),
                     ),
                     204: Answer("The query is empty"),
                     406: Answer("The result cannot be written in the format of Accept"),
                 },
                 permission=("topology", "read"),
                 body=TopologyQuery,
-                headers={"Accept": f"application/json, or {DOT} for a graph"},
+                headers={
+                    "Accept": f"application/json, {DOT} for a graph, {PCAP} or {PCAPNG} for packets"
+                },
             ),
         )
 
@@ -88,26 +94,39 @@ class Topology:
             return web.Response(status=204)
         result = await self.parse(text).run(self.environment())
         accept = request.headers.get("Accept", "")
-        if accept == PCAP:
-            raise _not_acceptable("Only RawPackets step result can be outputted as pcap")
-        if accept == DOT:
-            try:
-                pieces = iter((result.to_dot().encode(),))
-            except QueryError as error:
-                raise _not_acceptable(str(error)) from error
-            content_type = DOT
+        missing = {"X-Skydive-Missing": ", ".join(result.missing)} if result.missing else {}
+        try:
+            if accept in (PCAP, PCAPNG):
+                return await _packets(request, result, accept, missing)
+            dot = result.to_dot().encode() if accept == DOT else None
+        except QueryError as error:
+            raise _not_acceptable(str(error)) from error
+        if dot is not None:
+            pieces, content_type = iter((dot,)), DOT
         else:
             pieces = result.json_pieces()
             # The type asked for is repeated, as clients expect, but only if it is JSON: a browser
             # that asks for HTML must not get names from a network as a page.
             content_type = accept if _JSON_TYPE.fullmatch(accept) else "application/json"
-        headers = typed(f"{content_type}; charset=UTF-8")
-        if result.missing:
-            headers["X-Skydive-Missing"] = ", ".join(result.missing)
+        headers = {**typed(f"{content_type}; charset=UTF-8"), **missing}
         return await answer_in_pieces(request, chain(pieces, (b"\n",)), headers)
 
     def _parse(self, text: str) -> gremlin.Query:
         return gremlin.parse(text, self._vocabulary)
+
+
+async def _packets(
+    request: web.Request, result: gremlin.Result, accept: str, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Packets as a capture file; `QueryError` for what are no packets."""
+    told = {**typed(accept), **headers}
+    if accept == PCAPNG:
+        content = await asyncio.to_thread(result.to_pcapng)
+    else:
+        content, left_out = await asyncio.to_thread(result.to_pcap)
+        if left_out:
+            told[LEFT_OUT] = str(left_out)
+    return await answer_in_pieces(request, iter((content,)), told)
 
 
 def _not_acceptable(reason: str) -> web.HTTPException:

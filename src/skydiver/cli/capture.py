@@ -58,7 +58,7 @@ def create(
         int, Option(min=0, max=2**32 - 1, help="Counter polling, seconds; 0 = none.")
     ] = 10,
     header_size: Annotated[int, Option(help="Octets of each packet to keep; 0 = default.")] = 0,
-    rawpacket_limit: Annotated[int, Option(help="Not available yet: 0.")] = 0,
+    rawpacket_limit: Annotated[int, Option(help="Packets to keep of each flow, up to 10.")] = 0,
     extra_tcp_metric: Annotated[
         bool, Option("--extra-tcp-metric", help="Times of SYN, FIN and RST.")
     ] = False,

@@ -29,6 +29,7 @@ class QueryFormat(StrEnum):
     JSON = "json"
     DOT = "dot"
     PCAP = "pcap"
+    PCAPNG = "pcapng"
 
 
 FORMAT_HELP = "How to show it; by default a table at a terminal, else json."

@@ -20,7 +20,7 @@ from skydiver.cli.output import (
     write,
     write_binary,
 )
-from skydiver.client.rest import DOT, PCAP, Client
+from skydiver.client.rest import DOT, PCAP, PCAPNG, Client
 
 app = single()
 
@@ -49,6 +49,8 @@ def run_query(options: ClientOptions, gremlin: str, format_: QueryFormat | None)
                 write(client.query(gremlin, accept=DOT))
             case QueryFormat.PCAP:
                 write_binary(client.query(gremlin, accept=PCAP), "pcap")
+            case QueryFormat.PCAPNG:
+                write_binary(client.query(gremlin, accept=PCAPNG), "pcapng")
             case _ if wants_table(format_):
                 from skydiver.cli.places import Places
                 from skydiver.cli.tables import show
@@ -59,3 +61,9 @@ def run_query(options: ClientOptions, gremlin: str, format_: QueryFormat | None)
         if client.missing:
             hosts = ", ".join(map(clean, sorted(client.missing)))
             print(f"skydive: flows of {hosts} are missing from this answer", file=sys.stderr)
+        if client.left_out:
+            print(
+                f"skydive: {client.left_out} packets of another link type are left out; "
+                "--format pcapng has room for all",
+                file=sys.stderr,
+            )

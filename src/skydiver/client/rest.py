@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DOT = "text/vnd.graphviz"
 PCAP = "application/vnd.tcpdump.pcap"
+PCAPNG = "application/x-pcapng"
 JSON = "application/json"
 
 
@@ -92,6 +93,8 @@ class Client:
         self._connection: http.client.HTTPConnection | None = None
         self.missing: set[str] = set()
         """Hosts that did not answer in time, so that what came back is without their flows."""
+        self.left_out = 0
+        """Packets that have no place in a pcap file that came back."""
 
     def __enter__(self) -> Client:
         return self
@@ -204,6 +207,8 @@ class Client:
             raise _refusal(what, where, response.status, response.reason, content)
         if hosts := response.getheader("X-Skydive-Missing"):
             self.missing.update(hosts.split(", "))
+        if (left_out := response.getheader("X-Skydive-Left-Out", "")).isdecimal():
+            self.left_out += int(left_out)
         return content
 
     def _object(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
@@ -39,6 +39,22 @@ class FlowSearch:
     """Index after the last flow wanted; None = no limit."""
 
 
+@dataclass(frozen=True, slots=True)
+class RawPacket:
+    """A packet that a capture kept with its flow."""
+
+    at_ms: int
+    index: int
+    """Number inside the flow, from 1."""
+    data: bytes
+    link_type: int
+    """What `data` begins with, as in capture files."""
+
+
+Packets: TypeAlias = Callable[[], Mapping[str, Sequence[RawPacket]]]
+"""Reads the packets of an answer, by UUID of the flow; flows without any are left out."""
+
+
 class FlowSource(Protocol):
     """Whatever holds flows: the agents' live tables, or a store."""
 
@@ -56,3 +72,5 @@ class FlowAnswer:
     flows: Sequence[Flow]
     missing: tuple[str, ...] = ()
     """Host ids whose tables did not answer in time."""
+    packets: Packets = dict
+    """Of these flows, and perhaps of others."""

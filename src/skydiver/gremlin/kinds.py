@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +13,9 @@ from typing import Any, ClassVar, TypeVar
 import orjson
 
 from skydiver.base.errors import QueryError
-from skydiver.flow import Flow
+from skydiver.filters import Eq
+from skydiver.flow import Flow, RawPacket
+from skydiver.flow.capture_files import Interface, pcap_file, pcapng_file
 from skydiver.graph import Edge, Node
 from skydiver.graph.dot import dot
 from skydiver.graph.wire import edge_json, elements_json, node_json
@@ -25,6 +28,8 @@ MAX_ITEMS = 2_000_000
 """Longest list a step may produce. Navigation does not de-duplicate, so a few steps over a well
 connected graph would otherwise fill any memory."""
 
+
+_NO_PACKETS = "Only RawPackets step result can be outputted as pcap"
 
 PIECE = 500
 """Members of a list that are written in one go, about a millisecond."""
@@ -65,6 +70,14 @@ class Result(ABC):
     def to_dot(self) -> str:
         """The result as a Graphviz graph; only a graph can be."""
         raise QueryError("Only graph can be outputted as dot")
+
+    def to_pcap(self) -> tuple[bytes, int]:
+        """The result as a pcap file, and how many packets have no place in one."""
+        raise QueryError(_NO_PACKETS)
+
+    def to_pcapng(self) -> bytes:
+        """The result as a pcapng file."""
+        raise QueryError(_NO_PACKETS)
 
     def nodes(self) -> Sequence[Node]:
         """The nodes of nodes or paths."""
@@ -190,6 +203,50 @@ class SocketSeries(Result):
 
 
 @dataclass(frozen=True, slots=True)
+class PacketSeries(Result):
+    """Packets by flow UUID."""
+
+    kind = "raw packets"
+    series: Mapping[str, Sequence[RawPacket] | None]
+    """None = `BPF` took none of the flow's packets."""
+    tids: Mapping[str, str]
+    """TID of the node that captured each flow."""
+
+    def document(self) -> Any:
+        return _one_map(
+            {
+                uuid: packets and [_packet_document(packet) for packet in packets]
+                for uuid, packets in self.series.items()
+            }
+        )
+
+    def to_pcap(self) -> tuple[bytes, int]:
+        if not self.series:
+            return b"", 0
+        return pcap_file([packet for _, packet in self._in_order()])
+
+    def to_pcapng(self) -> bytes:
+        """An interface for each node and link type, with its name and TID."""
+        places: dict[tuple[str, int], int] = {}
+        packets = []
+        for uuid, packet in self._in_order():
+            where = (self.tids.get(uuid, ""), packet.link_type)
+            place = places.setdefault(where, len(places))
+            packets.append((place, packet, f"flow {uuid}"))
+        return pcapng_file([self._interface(*where) for where in places], packets)
+
+    def _in_order(self) -> list[tuple[str, RawPacket]]:
+        packets = [(uuid, each) for uuid, some in self.series.items() for each in some or ()]
+        return sorted(packets, key=lambda item: (item[1].at_ms, item[0], item[1].index))
+
+    def _interface(self, tid: str, link_type: int) -> Interface:
+        node = next(iter(self.scope.view.nodes(Eq("TID", tid))), None)
+        name = str(node.metadata.get("Name", "")) if node is not None else ""
+        host = f", host {node.host}" if node is not None else ""
+        return Interface(name or tid, f"TID {tid}{host}" if tid else "", link_type)
+
+
+@dataclass(frozen=True, slots=True)
 class FlowGroups(Result):
     """Flows by the value of a field."""
 
@@ -217,6 +274,12 @@ def _json(document: Any) -> bytes:
     except orjson.JSONEncodeError:
         # Sums beyond 64 bits, and texts that are not UTF-8, which orjson refuses.
         return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _packet_document(packet: RawPacket) -> dict[str, Any]:
+    link_type = {"LinkType": packet.link_type} if packet.link_type else {}
+    data = b64encode(packet.data).decode()
+    return {"Timestamp": packet.at_ms, "Index": packet.index, "Data": data, **link_type}
 
 
 def graph_pieces(nodes: Sequence[Node], edges: Sequence[Edge]) -> Iterator[bytes]:

@@ -65,8 +65,6 @@ class Registration:
 
 
 UNAVAILABLE: Mapping[str, str] = {
-    "RAWPACKETS": "raw packets are not kept by this analyzer",
-    "BPF": "raw packets, which BPF filters, are not kept by this analyzer",
     "WORKFLOW": "workflows are not run by this analyzer",
 }
 """Words of the full vocabulary that cannot be answered, and why."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from skydiver.base.clock import ClockMs, wall_ms
-from skydiver.flow import FlowSource
+from skydiver.flow import FlowSource, Packets
 from skydiver.graph import GraphView, Node
 
 
@@ -48,6 +48,8 @@ class Scope:
     """What `As` marked; a new graph starts without marks."""
     missing: tuple[str, ...] = ()
     """Host ids whose flows are missing from the answer, because they did not answer in time."""
+    packets: Packets = dict
+    """Of the flows that were asked for last."""
 
     def marked(self, name: str, nodes: tuple[Node, ...]) -> Scope:
         """This scope with `nodes` marked as `name`."""

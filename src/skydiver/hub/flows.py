@@ -11,6 +11,8 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
 
 import orjson
 
@@ -18,7 +20,7 @@ from skydiver import native
 from skydiver.base.errors import ProtocolError, Unavailable
 from skydiver.base.losses import Losses, LossReason
 from skydiver.filters import And, Eq, Filter, Or
-from skydiver.flow.search import Flow, FlowAnswer, FlowSearch
+from skydiver.flow.search import Flow, FlowAnswer, FlowSearch, Packets, RawPacket
 from skydiver.flow.wire import search_to_wire
 from skydiver.hub.connection import Connection
 from skydiver.hub.messages import Protocol
@@ -81,12 +83,12 @@ class AgentFlows:
                 group.create_task(
                     self._ask(agents[host], question, answers), name=f"flows of {host}"
                 )
-        flows, unreadable = await _merged(answers, search)
+        flows, packets, unreadable = await _merged(answers, search)
         for host in unreadable:
             self._losses.add(PART, LossReason.DECODE)
             log.warning("agent %s: its flows cannot be read, left out of the answer", host)
         missing += [host for host in questions if host not in answers or host in unreadable]
-        return FlowAnswer(flows, tuple(sorted(missing)))
+        return FlowAnswer(flows, tuple(sorted(missing)), packets)
 
     async def _ask(
         self, agent: Connection, question: bytes, answers: dict[str, Sequence[bytes]]
@@ -114,23 +116,22 @@ def _of_nodes(tids: Sequence[str], where: Filter | None) -> Filter:
     return nodes if where is None else And((nodes, where))
 
 
-async def _merged(
-    answers: Mapping[str, Sequence[bytes]], search: FlowSearch
-) -> tuple[list[Flow], set[str]]:
-    """The flows of all answers as one, and the hosts whose sets are garbage."""
+_Merged: TypeAlias = tuple[list[Flow], Packets, set[str]]
+"""The flows of all answers as one, their packets, and the hosts whose sets are garbage."""
+
+
+async def _merged(answers: Mapping[str, Sequence[bytes]], search: FlowSearch) -> _Merged:
     size = sum(len(flow_set) for sets in answers.values() for flow_set in sets)
     if size > _WORTH_A_THREAD:
         return await asyncio.to_thread(_merge, answers, search)
     return _merge(answers, search)
 
 
-def _merge(
-    answers: Mapping[str, Sequence[bytes]], search: FlowSearch
-) -> tuple[list[Flow], set[str]]:
+def _merge(answers: Mapping[str, Sequence[bytes]], search: FlowSearch) -> _Merged:
     wire = search_to_wire(search)
     everything = [flow_set for sets in answers.values() for flow_set in sets]
     if not everything:
-        return [], set()
+        return [], dict, set()
     unreadable: set[str] = set()
     try:
         merged = native.merge_flow_sets(everything, wire)
@@ -139,7 +140,18 @@ def _merge(
         unreadable = {host for host, sets in answers.items() if not _readable(sets, wire)}
         readable = [s for host, sets in answers.items() if host not in unreadable for s in sets]
         merged = native.merge_flow_sets(readable, wire)
-    return orjson.loads(native.flow_set_json(merged)), unreadable
+    flows: list[Flow] = orjson.loads(native.flow_set_json(merged))
+    # Few captures keep packets, and few queries ask for them: they are read when one does.
+    kept = any(flow.get("RawPacketsCaptured") for flow in flows)
+    return flows, partial(_packets, merged) if kept else dict, unreadable
+
+
+def _packets(flow_set: bytes) -> dict[str, list[RawPacket]]:
+    """The packets of all flows in a set."""
+    return {
+        uuid: [RawPacket(*packet) for packet in packets]
+        for uuid, packets in native.flow_set_packets(flow_set)
+    }
 
 
 def _readable(flow_sets: Sequence[bytes], wire: bytes) -> bool:

@@ -152,7 +152,6 @@ class Capture(Resource, frozen=True, kw_only=True):
         """
         for asked, what in (
             (not self.abilities.available, f"Type: captures of type {self.type!r} are"),
-            (self.raw_packet_limit, "RawPacketLimit: keeping packets is"),
             (self.target_type not in ("", "local"), f"TargetType {self.target_type!r} is"),
             (self.target, "Target is"),
         ):

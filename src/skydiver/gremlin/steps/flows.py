@@ -63,7 +63,8 @@ class Flows(Step):
         if nothing or (tids is not None and not tids):
             return FlowList(scope, ())
         answer = await flows.search(search, tids_by_host=tids)
-        return FlowList(scope.lacking(answer.missing), answer.flows)
+        scope = replace(scope.lacking(answer.missing), packets=answer.packets)
+        return FlowList(scope, answer.flows)
 
 
 def _field(key: str) -> str:
