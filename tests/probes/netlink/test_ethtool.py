@@ -97,20 +97,21 @@ def test_the_kernel_tells_where_it_announces_changes() -> None:
 async def test_features_speed_and_duplex(broker: Broker, prefix: str) -> None:
     """Scenario 4; a change is announced by the kernel, a new interface asked soon."""
     space = f"{prefix}n"
-    ip(f"netns add {space}", f"-n {space} link add @a type veth peer name @b")
+    one, other, tunnel = (f"{prefix}{letter}" for letter in "abv")
+    ip(f"netns add {space}", f"-n {space} link add {one} type veth peer name {other}")
     running = Running(broker, probes())
     async with running.at_work():
-        await running.until(lambda: "Features" in running.named("@a"))
-        features = running.named("@a")["Features"]
+        await running.until(lambda: "Features" in running.named(one))
+        features = running.named(one)["Features"]
         assert features["highdma"] is True
         assert features["tx-tcp-segmentation"] is True
-        assert (running.named("@a")["Speed"], running.named("@a")["Duplex"]) == (10_000, "full")
-        ip(f"-n {space} link add @v type vxlan id 5 dstport 4789")
-        await running.until(lambda: "Features" in running.named("@v"))
-        assert "Speed" not in running.named("@v")
-        switch(space, "@a", on=False)
-        await running.until(lambda: running.named("@a")["Features"]["tx-tcp-segmentation"] is False)
-        assert running.named("@b")["Features"]["tx-tcp-segmentation"] is True
+        assert (running.named(one)["Speed"], running.named(one)["Duplex"]) == (10_000, "full")
+        ip(f"-n {space} link add {tunnel} type vxlan id 5 dstport 4789")
+        await running.until(lambda: "Features" in running.named(tunnel))
+        assert "Speed" not in running.named(tunnel)
+        switch(space, one, on=False)
+        await running.until(lambda: running.named(one)["Features"]["tx-tcp-segmentation"] is False)
+        assert running.named(other)["Features"]["tx-tcp-segmentation"] is True
         node = running.graph.node(link_node_id("h1", inode(space), 1))
         assert node is not None
         assert node.metadata["Name"] == "lo"
@@ -121,8 +122,8 @@ async def test_features_speed_and_duplex(broker: Broker, prefix: str) -> None:
                 lambda: running.named("br0").get("Features", {}).get("highdma") is True
             )
             ip(
-                f"-n {space} link set @a master br0",
-                *(f"-n {space} link set {name} up" for name in ("br0", "@a", "@b")),
+                f"-n {space} link set {one} master br0",
+                *(f"-n {space} link set {name} up" for name in ("br0", one, other)),
             )
             await running.until(lambda: running.named("br0").get("Speed") == 10_000)
     assert running.losses.as_json() == {}
@@ -151,10 +152,10 @@ async def test_drivers_are_what_ethtool_calls_them(broker: Broker, prefix: str) 
     kinds = KINDS | (KINDS_OF_A_FULL_KERNEL if inside() else {})
     made = []
     for name, command in kinds.items():
-        command = f"ip -n {space} {command}"
+        command = f"ip -n {space} {command.replace('@', prefix[1:])}"
         done = subprocess.run(command.split(), capture_output=True, check=False)
         if done.returncode == 0:
-            made.append(f"@{name}")
+            made.append(f"{prefix[1:]}{name}")
     assert len(made) >= len(KINDS) - 1
     running = Running(broker, probes())
     async with running.at_work():
