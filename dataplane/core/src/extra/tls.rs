@@ -54,6 +54,11 @@ impl<'a> Cursor<'a> {
         self.take(usize::from(length))
     }
 
+    /// What was not read.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
