@@ -451,3 +451,16 @@ def test_identifiers_are_texts_that_can_be_told(graph: Graph, wrong: Any) -> Non
     with pytest.raises(ValueError, match="an ID is"):
         writer.link(EdgeSpec(A, wrong))
     assert graph.statement_count() == 0
+
+
+def test_plain_metadata_is_taken_as_it_is(graph: Graph, events: list[GraphEvent]) -> None:
+    """Ten thousand interfaces that change at once are not copied on the way."""
+    features = {"gro": True}
+    stated = {"Name": "eth0", "Features": features}
+    writer = graph.owned_by("x")
+    node = writer.upsert(NodeSpec(A, stated), plain=True)
+    assert node.metadata is stated
+    writer.patch(A, [put("Vfs", features)], plain=True)
+    node = graph.owned_by("x").upsert(NodeSpec(A, dict(stated)), plain=True)
+    assert node.metadata["Vfs"] is features
+    assert told(events) == ["added a", "updated a"]

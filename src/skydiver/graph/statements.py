@@ -86,10 +86,10 @@ class Statements:
     # Nodes.
 
     @_operation
-    def state_node(self, source: str, spec: NodeSpec) -> Node:
+    def state_node(self, source: str, spec: NodeSpec, *, plain: bool = False) -> Node:
         """`source` says that a node exists, and all that it has to say about it."""
         check_id(spec.id, "node")
-        metadata = normalised(spec.metadata)
+        metadata = spec.metadata if plain else normalised(spec.metadata)
         facets = self._nodes.get(spec.id)
         before = self._core.node(spec.id)
         if facets is None:
@@ -122,7 +122,9 @@ class Statements:
             self._remove_node(before, self._engine.clock_ms(), "")
 
     @_operation
-    def patch_node(self, source: str, node_id: NodeID, ops: Iterable[Op]) -> bool:
+    def patch_node(
+        self, source: str, node_id: NodeID, ops: Iterable[Op], *, plain: bool = False
+    ) -> bool:
         """`source` changes parts of what it says about a node; False when there is no such node."""
         before = self._core.node(node_id)
         if before is None:
@@ -130,8 +132,9 @@ class Statements:
         facets = self._nodes.get(node_id)
         if facets is None:
             facets = self._nodes[node_id] = _facets_on(before)
-        plain = [Op(op.kind, op.key, normal_value(op.value)) for op in ops]
-        after, done = facets.patch(source, plain, before.metadata)
+        if not plain:
+            ops = [Op(op.kind, op.key, normal_value(op.value)) for op in ops]
+        after, done = facets.patch(source, ops, before.metadata)
         if done != ():
             self._revise(before, after, done)
         return True

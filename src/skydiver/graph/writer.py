@@ -21,14 +21,16 @@ class Writer:
         self._patches: dict[NodeID, list[Op]] = {}
         self._transactions = 0
 
-    def upsert(self, spec: NodeSpec) -> Node:
+    def upsert(self, spec: NodeSpec, *, plain: bool = False) -> Node:
         """State all that this source knows about a node, making it if need be.
 
         What the source stated before and does not now is removed; what it patched beside its
-        statement stays. Nothing happens when nothing changes.
+        statement stays. Nothing happens when nothing changes. With `plain` the metadata are
+        taken as they are, without the copy in normal form that others get: for probes with very
+        many elements, of plain JSON types only, which nobody changes afterwards.
         """
         self._flush(spec.id)
-        return self._statements.state_node(self.source, spec)
+        return self._statements.state_node(self.source, spec, plain=plain)
 
     def enrich(self, node_id: NodeID, metadata: Mapping[str, Any]) -> None:
         """State all that this source knows about a node that another source states.
@@ -57,17 +59,17 @@ class Writer:
         for edge_id in self._statements.between(self.source, parent, child, relation):
             self._statements.withdraw_edge(self.source, edge_id)
 
-    def patch(self, node_id: NodeID, ops: Sequence[Op]) -> bool:
+    def patch(self, node_id: NodeID, ops: Sequence[Op], *, plain: bool = False) -> bool:
         """Change parts of what this source says about any node, in one revision.
 
-        False when there is no such node: nothing is kept for later.
+        False when there is no such node: nothing is kept for later. `plain` as in `upsert`.
         """
         if self._transactions:
             if not self._statements.has_node(node_id):
                 return False
             self._patches.setdefault(node_id, []).extend(ops)
             return True
-        return self._statements.patch_node(self.source, node_id, ops)
+        return self._statements.patch_node(self.source, node_id, ops, plain=plain)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

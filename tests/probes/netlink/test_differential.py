@@ -16,6 +16,7 @@ from tests.probes.netlink.differential import HOST, differences, until_equal
 from tests.probes.netlink.test_follower import probes
 
 from skydiver.broker.client import Broker
+from skydiver.graph.metadata import normalised, same
 from skydiver.lab.vm import inside
 
 LABS = 50 if inside() else 200
@@ -163,6 +164,7 @@ async def test_the_graph_of_random_labs_is_what_ip_shows(broker: Broker, prefix:
             assert left == [], f"seed {seed}: {lab.done}"
             for node in running.nodes(prefix):
                 kinds[str(node.metadata["Type"])] += 1
+                assert same(node.metadata, normalised(node.metadata)), "the graph takes it as it is"
             await lab.end()
             await running.until(lambda: not running.nodes(prefix))
             looked_at += 1

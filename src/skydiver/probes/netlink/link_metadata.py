@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from sys import intern
 from types import MappingProxyType
 from typing import Any
 
@@ -155,7 +156,7 @@ def link_metadata(link: Mapping[str, Any], *, driver: str) -> dict[str, Any]:
     `driver` is what ethtool says of an interface without a kind (a real device); the others are
     named by their kind.
     """
-    kind = link["kind_name"]
+    kind = intern(link["kind_name"])
     metadata: dict[str, Any] = {
         "Name": link["name"],
         "Type": link_type(kind),

@@ -539,10 +539,11 @@ class LinkTable:
                 Op(OpKind.DELETE, name) if value is None else Op(OpKind.SET, name, value)
                 for name, value in update.items()
             ]
-            self.writer.patch(link.node_id, ops)
+            self.writer.patch(link.node_id, ops, plain=True)
 
     def _state(self, space: Space, link: Link) -> None:
-        self.writer.upsert(NodeSpec(id=link.node_id, metadata=self._metadata(space, link)))
+        node = NodeSpec(id=link.node_id, metadata=self._metadata(space, link))
+        self.writer.upsert(node, plain=True)
         edges = {
             (edge.parent, edge.child, str(edge.metadata["RelationType"])): edge
             for edge in self._edges(space, link)
