@@ -180,7 +180,7 @@ fn unsigned(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// A string. What is not UTF-8 becomes the replacement character.
-fn text(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn text(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     // Without a way out early, so that many bytes are looked at at once.
     if bytes.iter().fold(true, |all, byte| all & is_plain(*byte)) {

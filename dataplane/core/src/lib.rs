@@ -17,6 +17,7 @@ pub mod json;
 pub mod keys;
 pub mod layers;
 pub mod merge;
+pub mod messages;
 pub mod netlink;
 pub mod packet;
 pub mod paths;

@@ -60,6 +60,11 @@ impl<'a> Reader<'a> {
         Reader { rest: message }
     }
 
+    /// Bytes that were not read yet.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     #[inline(always)]
     fn varint(&mut self) -> Result<u64, Malformed> {
         let (first, rest) = self.rest.split_first().ok_or(Malformed)?;

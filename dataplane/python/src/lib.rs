@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod capture_engine;
 mod flow_table;
+mod messages;
 mod netlink;
 mod pcap;
 mod routes;
@@ -16,6 +17,11 @@ mod _native {
     use crate::capture_engine::CaptureEngine;
     #[pymodule_export]
     use crate::flow_table::{flow_message_json, flow_set_json, merge_flow_sets, FlowTable};
+    #[pymodule_export]
+    use crate::messages::{
+        flow_message_pieces, flow_stats_json, flow_stats_message, flows_of_capture,
+        join_flow_messages,
+    };
     #[pymodule_export]
     use crate::netlink::decode_netlink;
     #[pymodule_export]

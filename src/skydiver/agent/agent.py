@@ -155,7 +155,7 @@ async def run(
             "Clients": hub.status()["Subscribers"],
             **pod.status(),
             "TopologyProbes": probes.status(),
-            "FlowProbes": ["afpacket"],
+            "FlowProbes": ["afpacket", "pcapsocket"],
             "Captures": captures.status(),
         }
 

@@ -250,6 +250,20 @@ class CaptureSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PcapSocketSettings:
+    """Where captures of type ``pcapsocket`` listen."""
+
+    bind_address: str = setting(Text(), "127.0.0.1")
+    min_port: int = setting(Integer(1, 65_535), 8100)
+    max_port: int = setting(Integer(1, 65_535), 8132)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFlowSettings:
+    pcapsocket: PcapSocketSettings = section(PcapSocketSettings)
+
+
+@dataclass(frozen=True, slots=True)
 class MetadataConfigSettings:
     files: tuple[MetadataFile, ...] = setting(MetadataFiles(), ())
     """Values of files of the host that are shown on its node."""
@@ -263,6 +277,7 @@ class AgentSettings:
     auth: AgentAuthSettings = section(AgentAuthSettings)
     topology: TopologySettings = section(TopologySettings)
     capture: CaptureSettings = section(CaptureSettings)
+    flow: AgentFlowSettings = section(AgentFlowSettings)
     metadata: Mapping[str, Any] = made(Map(), dict)
     """Merged into the metadata of the host's node."""
     metadata_config: MetadataConfigSettings = section(MetadataConfigSettings)
@@ -445,6 +460,12 @@ def _json(value: Any, name: str) -> Any:
 
 
 def _refuse_nonsense(settings: Settings) -> None:
+    ports = settings.agent.flow.pcapsocket
+    if ports.max_port < ports.min_port:
+        raise ConfigError(
+            f"agent.flow.pcapsocket.max_port: expected at least min_port ({ports.min_port}), "
+            f"got {ports.max_port}"
+        )
     for backend in settings.logging.backends:
         if backend not in {"stderr", "stdout", "file", "syslog"}:
             raise ConfigError(

@@ -84,9 +84,6 @@ RESERVED: Mapping[str, Any] = {
     "agent.flow.netflow.bind_address": "127.0.0.1",
     "agent.flow.netflow.port_min": 6365,
     "agent.flow.netflow.port_max": 6375,
-    "agent.flow.pcapsocket.bind_address": "127.0.0.1",
-    "agent.flow.pcapsocket.min_port": 8100,
-    "agent.flow.pcapsocket.max_port": 8132,
     "agent.flow.ebpf.polling_rate": 16_000,
     # Flows
     "flow.protocol": "udp",

@@ -14,6 +14,7 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -21,6 +22,7 @@ from skydiver.base.errors import ConfigError, Unavailable
 from skydiver.base.settings import Settings
 from skydiver.broker.client import NetnsRef
 from skydiver.captures.capture import Capture, CaptureTarget, Counters, Stopped
+from skydiver.captures.tables import table_counters, table_options
 from skydiver.filters.bpf import (
     LINK_ETHERNET,
     LINK_IPV4,
@@ -83,7 +85,6 @@ class AFPacket(Capture):
 
     async def start(self, target: CaptureTarget, request: Request) -> int:
         _refuse_what_is_missing(request)
-        flow = self._flow
         header_size = request.header_size or (
             MESSAGE_HEADER_SIZE if request.extra_layers else DEFAULT_HEADER_SIZE
         )
@@ -97,25 +98,7 @@ class AFPacket(Capture):
             bpf=program,
             bpf_on_wire=names_vlan(request.bpf_filter),
             header_size=header_size,
-            node_tid=target.tid,
-            capture_id=request.uuid,
-            first_layer=target.encap,
-            key_mode=request.layer_key_mode or flow.default_layer_key_mode,
-            max_flows=flow.max_entries,
-            raw_packet_limit=request.raw_packet_limit,
-            extra_tcp_metric=request.extra_tcp_metric,
-            ip_defrag=request.ip_defrag,
-            reassemble_tcp=request.reassemble_tcp,
-            extra_layers=request.extra_layers,
-            mpls_udp_port=target.mpls_udp_port,
-            application_timeouts_ms={
-                name.upper(): int(timeout_s * 1000)
-                for name, timeout_s in flow.application_timeout_s.items()
-            },
-            application_ports={
-                "tcp": dict(flow.application_ports.tcp),
-                "udp": dict(flow.application_ports.udp),
-            },
+            **table_options(self._flow, target, request),
         )
         starting = self._run(start)
         try:
@@ -264,15 +247,9 @@ def _refuse_what_is_missing(request: Request) -> None:
 
 
 def _counters(stats: Mapping[str, Any]) -> Counters:
-    return Counters(
+    return replace(
+        table_counters(stats),
         received=stats["packets"],
         dropped=stats["dropped"],
-        evicted=stats["evicted"],
-        undecoded=stats["decode_errors"],
-        fragments_joined=stats["fragments_joined"],
-        fragments_invalid=stats["fragments_invalid"],
-        fragments_incomplete=stats["fragments_incomplete"],
-        fragments_crowded=stats["fragments_crowded"],
-        messages_left_out=stats["layers_left_out"],
         error=stats["error"] or "",
     )

@@ -53,6 +53,8 @@ class Counters:
     """Application messages that found no room."""
     error: str = ""
     """Why no packets come; empty = nothing wrong."""
+    socket: str = ""
+    """Where packets can be sent to, ``address:port``; empty = nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from skydiver.captures.afpacket import AFPacket, PacketSockets
 from skydiver.captures.bursts import Bursts
 from skydiver.captures.capture import Capture, CaptureTarget, Counters
 from skydiver.captures.node_types import capture_type
+from skydiver.captures.pcapsocket import PcapSocket
 from skydiver.graph import EventKind, Graph, GraphEvent, GraphView, Node, Op, OpKind
 from skydiver.objects.capture import Capture as Request
 from skydiver.topology import Key, NodeType
@@ -38,7 +39,7 @@ from skydiver.topology.places import LONGEST_PATH, owner_of, place
 
 log = logging.getLogger(__name__)
 
-BUILTIN = (AFPacket,)
+BUILTIN = (AFPacket, PcapSocket)
 
 Sink = Callable[[bytes], None]
 """Takes flows as a protobuf `flow.Message`; called in the event loop, must be quick."""
@@ -433,6 +434,7 @@ def entry_json(request: Request, counters: Counters) -> dict[str, Any]:
         **_described(request, counters.error),
         **_unless_zero(
             {
+                "PCAPSocket": counters.socket,
                 "FlowsEvicted": counters.evicted,
                 "DecodeErrors": counters.undecoded,
                 "FragmentsJoined": counters.fragments_joined,

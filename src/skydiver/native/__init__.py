@@ -8,8 +8,13 @@ from skydiver.native._native import (
     bpf_matches,
     decode_netlink,
     flow_message_json,
+    flow_message_pieces,
     flow_set_json,
     flow_set_packets,
+    flow_stats_json,
+    flow_stats_message,
+    flows_of_capture,
+    join_flow_messages,
     merge_flow_sets,
 )
 
@@ -21,7 +26,12 @@ __all__ = [
     "bpf_matches",
     "decode_netlink",
     "flow_message_json",
+    "flow_message_pieces",
     "flow_set_json",
     "flow_set_packets",
+    "flow_stats_json",
+    "flow_stats_message",
+    "flows_of_capture",
+    "join_flow_messages",
     "merge_flow_sets",
 ]

@@ -228,6 +228,26 @@ def bpf_matches(
 def flow_message_json(message: bytes) -> bytes:
     """The flows of a serialized `flow.Message` as a JSON array of flows (api.md §9.3)."""
 
+def flow_message_pieces(
+    message: bytes, most_flows: int, most_bytes: int
+) -> list[tuple[int, int, int]]:
+    """Cut a serialized `flow.Message` into messages of at most so many flows, and bytes unless a
+    single flow has more: start, end and number of flows of each."""
+
+def join_flow_messages(messages: Sequence[bytes]) -> tuple[bytes, int, list[bytes], int]:
+    """Join serialized `flow.Message` of others: one message with all flows, their number, each
+    serialized `flow.Stats`, and how many messages were left out because they are none."""
+
+def flows_of_capture(message: bytes, capture_id: str) -> bytes:
+    """The flows of one capture in a `flow.Message`, as another one."""
+
+def flow_stats_message(capture_id: str, counts: tuple[int, int, int, int, int]) -> bytes:
+    """A `flow.Message` with statistics: flows now, flows evicted, flows and packets for which the
+    kernel had no room, packets received."""
+
+def flow_stats_json(stats: bytes) -> bytes:
+    """A serialized `flow.Stats` as a JSON object (api.md §9.3)."""
+
 def decode_netlink(data: bytes) -> list[dict[str, Any]]:
     """Decode the messages of one rtnetlink datagram.
 

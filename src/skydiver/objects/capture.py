@@ -32,7 +32,7 @@ class Abilities:
 
 CAPTURE_TYPES: Mapping[str, Abilities] = {
     "ovssflow": Abilities(),
-    "pcapsocket": Abilities(),
+    "pcapsocket": Abilities(available=True),
     "ovsmirror": Abilities(),
     "dpdk": Abilities(),
     "afpacket": Abilities(several_per_node=True, available=True),
