@@ -22,6 +22,7 @@ BENCHMARKS = (
     "graph",
     "startup",
     "netlink_latency",
+    "dump",
     "storms",
     "taps",
     "churn",

@@ -352,7 +352,9 @@ class TableFollower:
         complete = False
         try:
             for kind, body in part.requests:
-                whole = await _dump(opened, kind, body, partial(self._tell, part, nsid)) and whole
+                whole = (
+                    await dump_table(opened, kind, body, partial(self._tell, part, nsid)) and whole
+                )
             complete = True
         finally:
             if self._links.links.space(nsid) is not None:
@@ -388,7 +390,7 @@ def groups_of(kinds: Iterable[type[Part]]) -> int:
     return sum(1 << (group - 1) for group in {group for kind in kinds for group in kind.groups})
 
 
-async def _dump(
+async def dump_table(
     opened: socket.socket, kind: int, body: bytes, take: Callable[[bytes], None]
 ) -> bool:
     """Ask for a table; whether it stayed the same during the answer.
