@@ -348,6 +348,34 @@ async def test_what_was_refused_becomes_active_once_it_starts() -> None:
 
 
 @pytest.mark.root
+async def test_interfaces_that_are_refused_for_one_reason_make_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A capture on all of 4,000 interfaces met the ring budget, and wrote 3,400 warnings."""
+    async with site("cap13") as at:
+        graph, _ = graph_of(netns=at.netns, ifindex=at.ifindex())
+        loopback, other = NodeID("lo"), NodeID("other")
+        writer = graph.owned_by("test.topology")
+        for node_id, name in ((loopback, "lo"), (other, "other")):
+            link = {"Type": "device", "Name": name, "IfIndex": 1, "EncapType": "ether", "TID": name}
+            writer.upsert(NodeSpec(node_id, link))
+            writer.link(EdgeSpec(NodeID("netns"), node_id, {"RelationType": "ownership"}))
+        async with at.captures(graph, agent__capture__ring_budget_mib=1) as captures:
+            for number in range(64):
+                try:
+                    await captures.start(VETH, request(uuid=f"filler-{number}"))
+                except Unavailable:
+                    break
+            caplog.clear()
+            for node_id in (loopback, other):
+                with pytest.raises(Unavailable, match="the ring memory of 1048576 bytes is taken"):
+                    await captures.start(node_id, request(uuid="all"))
+    lines = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert len(lines) == 1
+    assert lines[0].startswith("capture all on b/lo: the ring memory of ")
+
+
+@pytest.mark.root
 async def test_two_captures_on_a_node_are_independent() -> None:
     """Each has its entry, its filter and its flows (flows.md §11.5)."""
     async with site("cap2") as at:
