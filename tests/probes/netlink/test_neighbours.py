@@ -91,8 +91,8 @@ def test_forwarding_entries_tell_vlan_vni_and_the_host_behind_a_tunnel() -> None
     nobody, number = bytes(6), (77).to_bytes(4, "little")
     for host in (2, 3):
         table.take(told(NEW, family=BRIDGE, mac=nobody, flags=2, dst=address(host), vni=number))
-    vlan = {"vlan": (7).to_bytes(2, "little"), "master": (4).to_bytes(4, "little")}
-    table.take(told(NEW, family=BRIDGE, mac=MAC, flags=0x40, state=NOARP, **vlan))
+    vlan, master = (7).to_bytes(2, "little"), (4).to_bytes(4, "little")
+    table.take(told(NEW, family=BRIDGE, mac=MAC, flags=0x40, state=NOARP, vlan=vlan, master=master))
     common = {"IfIndex": 5, "Flags": ["NTF_SELF"], "State": ["NUD_REACHABLE"], "VNI": 77}
     assert table.facts()["FDB"] == [
         {**common, "MAC": "00:00:00:00:00:00", "IP": "10.0.0.2"},

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,10 @@ def test_what_sysfs_tells(sysfs: Path) -> None:
 
 def test_both_ends_find_each_other_by_address(sysfs: Path) -> None:
     """Also when the function belongs to a virtual machine that another probe tells of."""
-    settings = [{"MAC": "02:00:00:00:00:01", "Spoofchk": True}, {"ID": 1, "Vlan": 7}]
+    settings: list[dict[str, Any]] = [
+        {"MAC": "02:00:00:00:00:01", "Spoofchk": True},
+        {"ID": 1, "Vlan": 7},
+    ]
     functions = functions_of(sysfs, CARD)
     assert functions is not None
     told = with_addresses(settings, CARD, functions)
