@@ -30,7 +30,12 @@ from skydiver.captures.supervisor import BUILTIN, CaptureSet
 from skydiver.graph import EdgeSpec, Graph, NodeSpec
 from skydiver.lab import Lab, Namespace
 from skydiver.lab.sockets import open_socket
-from skydiver.native import flow_message_json, flow_set_json
+from skydiver.native import (
+    flow_message_json,
+    flow_set_json,
+    flow_stats_json,
+    join_flow_messages,
+)
 from skydiver.objects.capture import CAPTURE_TYPES, Capture
 
 SIOCGIFINDEX = 0x8933
@@ -484,6 +489,35 @@ async def test_flows_leave_at_every_update_and_at_the_end() -> None:
     updated, ended = at.flows()[:2]
     assert (updated.get("FinishType"), updated["Metric"]["ABPackets"]) == (None, 4)
     assert (ended["FinishType"], ended["UUID"]) == (1, updated["UUID"])
+
+
+@pytest.mark.root
+async def test_statistics_say_what_is_new_since_the_last() -> None:
+    """The original adds up sums, so its numbers say nothing after a while."""
+    async with site("cap15") as at:
+        graph, _ = graph_of(netns=at.netns, ifindex=at.ifindex())
+        async with at.captures(graph) as captures:
+            await captures.start(VETH, request(bpf_filter="udp port 5"))
+
+            def told() -> list[dict[str, Any]]:
+                return [json.loads(flow_stats_json(s)) for s in join_flow_messages(at.sent)[2]]
+
+            for total in (4, 7):
+                at.send(4 if total == 4 else 3)
+                # The kernel counts packets before the table has them.
+                while not told() or told()[-1]["FlowCount"] == 0 or received(told()) < total:
+                    await captures.count()
+                    await captures.tell()
+                    await asyncio.sleep(0.005)
+            said = len(told())
+            await captures.tell()
+            assert len(told()) == said
+    assert received(told()) == 7
+    assert {stats["CaptureID"] for stats in told()} == {"capture-1"}
+
+
+def received(told: list[dict[str, Any]]) -> int:
+    return sum(stats["PacketsReceived"] for stats in told)
 
 
 @pytest.mark.root
