@@ -25,6 +25,7 @@ TESTED_ELSEWHERE = {
     "graph/elements.py": "plain data; tests/graph/test_graph.py",
     "graph/events.py": "plain data; tests/graph/test_graph.py",
     "graph/view.py": "a protocol; tests/graph/test_graph.py",
+    "flow/batch.py": "plain data and protocols; tests/hub/test_flow_server.py",
     "flow/search.py": "plain data and a protocol; tests/flow/test_wire.py",
     "base/clock.py": "two calls of the standard library",
     "base/settings_files.py": "part of loading; tests/base/test_settings.py",

@@ -43,7 +43,13 @@ async def connection(port: int, data: bytes) -> AsyncIterator[asyncio.StreamRead
         writer.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/nope", "/api/nope", "/swagger", "/api/usermetadata", "//"])
+async def test_the_address_that_is_printed_at_the_start_says_where_to_go_on(api: Api) -> None:
+    """It is what a person opens first; "not found" looks like a broken installation."""
+    answer = await api.ask("GET", "/")
+    assert (answer.status, "/api/openapi.json" in answer.text) == (200, True)
+
+
+@pytest.mark.parametrize("path", ["/nope", "/api/nope", "/swagger", "/api/usermetadata", "//"])
 async def test_an_unknown_path_is_not_found(api: Api, path: str) -> None:
     """The original's words, which scripts look for."""
     answer = await api.ask("GET", path)

@@ -460,6 +460,8 @@ def test_every_key_of_the_reference_is_known() -> None:
         value: Any = {} if key in maps else "a:1" if key in addresses else "1"
         if key.endswith("encoder"):
             value = "json"
+        if key == "flow.protocol":
+            value = "websocket"
         if key.endswith("metadata_config.files"):
             value = []
         load(overrides={key: value})

@@ -30,7 +30,12 @@ from skydiver.captures.supervisor import BUILTIN, CaptureSet
 from skydiver.graph import EdgeSpec, Graph, NodeSpec
 from skydiver.lab import Lab, Namespace
 from skydiver.lab.sockets import open_socket
-from skydiver.native import flow_message_json, flow_set_json
+from skydiver.native import (
+    flow_message_json,
+    flow_set_json,
+    flow_stats_json,
+    join_flow_messages,
+)
 from skydiver.objects.capture import CAPTURE_TYPES, Capture
 
 SIOCGIFINDEX = 0x8933
@@ -348,6 +353,34 @@ async def test_what_was_refused_becomes_active_once_it_starts() -> None:
 
 
 @pytest.mark.root
+async def test_interfaces_that_are_refused_for_one_reason_make_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A capture on all of 4,000 interfaces met the ring budget, and wrote 3,400 warnings."""
+    async with site("cap13") as at:
+        graph, _ = graph_of(netns=at.netns, ifindex=at.ifindex())
+        loopback, other = NodeID("lo"), NodeID("other")
+        writer = graph.owned_by("test.topology")
+        for node_id, name in ((loopback, "lo"), (other, "other")):
+            link = {"Type": "device", "Name": name, "IfIndex": 1, "EncapType": "ether", "TID": name}
+            writer.upsert(NodeSpec(node_id, link))
+            writer.link(EdgeSpec(NodeID("netns"), node_id, {"RelationType": "ownership"}))
+        async with at.captures(graph, agent__capture__ring_budget_mib=1) as captures:
+            for number in range(64):
+                try:
+                    await captures.start(VETH, request(uuid=f"filler-{number}"))
+                except Unavailable:
+                    break
+            caplog.clear()
+            for node_id in (loopback, other):
+                with pytest.raises(Unavailable, match="the ring memory of 1048576 bytes is taken"):
+                    await captures.start(node_id, request(uuid="all"))
+    lines = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert len(lines) == 1
+    assert lines[0].startswith("capture all on b/lo: the ring memory of ")
+
+
+@pytest.mark.root
 async def test_two_captures_on_a_node_are_independent() -> None:
     """Each has its entry, its filter and its flows (flows.md §11.5)."""
     async with site("cap2") as at:
@@ -456,6 +489,35 @@ async def test_flows_leave_at_every_update_and_at_the_end() -> None:
     updated, ended = at.flows()[:2]
     assert (updated.get("FinishType"), updated["Metric"]["ABPackets"]) == (None, 4)
     assert (ended["FinishType"], ended["UUID"]) == (1, updated["UUID"])
+
+
+@pytest.mark.root
+async def test_statistics_say_what_is_new_since_the_last() -> None:
+    """The original adds up sums, so its numbers say nothing after a while."""
+    async with site("cap15") as at:
+        graph, _ = graph_of(netns=at.netns, ifindex=at.ifindex())
+        async with at.captures(graph) as captures:
+            await captures.start(VETH, request(bpf_filter="udp port 5"))
+
+            def told() -> list[dict[str, Any]]:
+                return [json.loads(flow_stats_json(s)) for s in join_flow_messages(at.sent)[2]]
+
+            for total in (4, 7):
+                at.send(4 if total == 4 else 3)
+                # The kernel counts packets before the table has them.
+                while not told() or told()[-1]["FlowCount"] == 0 or received(told()) < total:
+                    await captures.count()
+                    await captures.tell()
+                    await asyncio.sleep(0.005)
+            said = len(told())
+            await captures.tell()
+            assert len(told()) == said
+    assert received(told()) == 7
+    assert {stats["CaptureID"] for stats in told()} == {"capture-1"}
+
+
+def received(told: list[dict[str, Any]]) -> int:
+    return sum(stats["PacketsReceived"] for stats in told)
 
 
 @pytest.mark.root

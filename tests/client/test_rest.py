@@ -87,7 +87,11 @@ def test_addresses_are_read_as_documented(text: str, expected: tuple[str, int]) 
 
 
 @pytest.mark.parametrize(
-    "text", ["h:", "h:x", "h:0", "h:65536", "http://h:1", "h:1/x", "h:-1", "h:²"]
+    "text",
+    [
+        *("h:", "h:x", "h:0", "h:65536", "http://h:1", "h:1/x", "h:-1", "h:²"),
+        *("h:1,i:2", "h:1 i:2", "h,i:2", "h::x", "[h]:1:2"),
+    ],
 )
 def test_other_addresses_are_refused(text: str) -> None:
     """A name look-up of nonsense would take long and say little."""

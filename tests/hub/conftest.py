@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -29,6 +31,7 @@ from skydiver.hub.messages import Message, Protocol, decode, encode
 from skydiver.hub.pod import Pod
 from skydiver.hub.server import Hub
 from skydiver.hub.settings import HubSettings
+from skydiver.native import FlowTable, flow_message_json
 from skydiver.objects.capture import Capture
 
 Serve: TypeAlias = Callable[[web.Application], Awaitable[str]]
@@ -210,6 +213,22 @@ def edge(parent: str, child: str, **members: Any) -> dict[str, Any]:
         "Metadata": metadata,
         **members,
     }
+
+
+def flow_message(*ports: int, capture: str = "c1") -> bytes:
+    """A `flow.Message` with one flow of UDP from each of the ports."""
+    table = FlowTable(node_tid="tid", capture_id=capture)
+    for port in ports:
+        frame = bytes.fromhex(
+            "020000000002020000000001080045000020000000004011000a0a0000010a000002"
+        ) + struct.pack("!HHHH", port, 9, 12, 0)
+        table.feed(frame + bytes(18), at_ns=1_000_000_000)
+    return table.flush(2_000)
+
+
+def ports_of(message: bytes) -> list[int]:
+    """What `flow_message` was made of, in any order."""
+    return sorted(flow["Transport"]["A"] for flow in json.loads(flow_message_json(message)))
 
 
 class Agent:

@@ -31,6 +31,7 @@ from skydiver.broker.namespaces import Namespaces
 from skydiver.captures.supervisor import CaptureSet
 from skydiver.graph import Graph, Op, OpKind
 from skydiver.hub.clocks import HostClock
+from skydiver.hub.flow_client import FlowClient
 from skydiver.hub.pod import Pod, Question
 from skydiver.hub.routes import ROUTES
 from skydiver.hub.server import Hub
@@ -102,21 +103,29 @@ async def run(
         namespaces=namespaces,
         losses=losses,
     )
+    web_socket = settings.http.ws
+    hub_settings = HubSettings(
+        ping_delay_s=web_socket.ping_delay_s,
+        pong_timeout_s=web_socket.pong_timeout_s,
+        queue_size=web_socket.queue_size,
+    )
+    flows = FlowClient(
+        analyzers=settings.analyzers,
+        host_id=settings.host_id,
+        protocol=settings.flow.protocol,
+        buffer_bytes=settings.agent.flow.buffer_mib * 1024 * 1024,
+        losses=losses,
+        settings=hub_settings,
+        headers=cluster_headers(settings),
+        tls=connecting,
+    )
     captures = CaptureSet(
         graph,
         broker,
         namespaces,
         settings,
         losses,
-        # The analyzer asks the tables for what is live and keeps no flows of the past, so flows
-        # that leave a table have nowhere to go.
-        sink=lambda flows: None,
-    )
-    web_socket = settings.http.ws
-    hub_settings = HubSettings(
-        ping_delay_s=web_socket.ping_delay_s,
-        pong_timeout_s=web_socket.pong_timeout_s,
-        queue_size=web_socket.queue_size,
+        sink=flows.send,
     )
     pod = Pod(
         graph=graph,
@@ -157,6 +166,7 @@ async def run(
             "TopologyProbes": probes.status(),
             "FlowProbes": ["afpacket", "pcapsocket"],
             "Captures": captures.status(),
+            "Flows": flows.status(),
         }
 
     app = build_app(
@@ -171,7 +181,7 @@ async def run(
     )
     async with serve(app, settings.agent.listen, key="agent.listen", tls=listening) as address:
         log.info("agent of %s listens on %s", settings.host_id, address)
-        async with asyncio.TaskGroup() as tasks:
+        async with flows.running(), asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(part, name=name)
                 for name, part in (

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from aiohttp import web
 
 from skydiver import gremlin
 from skydiver.analyzer import privileges
@@ -26,6 +27,8 @@ from skydiver.base.tasks import until_signal
 from skydiver.flow.imports import Imports
 from skydiver.graph import Graph, Node
 from skydiver.graph.collector import Collector
+from skydiver.hub.flow_server import FlowServer
+from skydiver.hub.flow_subscribers import FlowSubscribers
 from skydiver.hub.ondemand import CaptureController, EvaluateNodes
 from skydiver.hub.server import Hub
 from skydiver.hub.settings import HubSettings
@@ -81,19 +84,35 @@ async def run(settings: Settings, tls: ssl.SSLContext | None) -> None:
     imports = Imports(settings, losses)
     origins = allowed_origins(settings, settings.analyzer.listen)
     web_socket = settings.http.ws
+    hub_settings = HubSettings(
+        ping_delay_s=web_socket.ping_delay_s,
+        pong_timeout_s=web_socket.pong_timeout_s,
+        queue_size=web_socket.queue_size,
+    )
     hub = Hub(
         graph=graph,
         host_id=settings.host_id,
         losses=losses,
         gremlin=graph_of,
-        settings=HubSettings(
-            ping_delay_s=web_socket.ping_delay_s,
-            pong_timeout_s=web_socket.pong_timeout_s,
-            queue_size=web_socket.queue_size,
-        ),
+        settings=hub_settings,
         authenticate=websocket_guard(access, origins),
         authenticate_agents=websocket_guard(agents_access, origins),
         own_flows=imports.query,
+    )
+    flow_subscribers = FlowSubscribers(
+        host_id=settings.host_id,
+        losses=losses,
+        settings=hub_settings,
+        authenticate=websocket_guard(access, origins),
+    )
+    flow_server = FlowServer(
+        host_id=settings.host_id,
+        losses=losses,
+        most_flows=settings.analyzer.flow.max_buffer_size,
+        sinks=[flow_subscribers],
+        stats=flow_subscribers.stats,
+        settings=hub_settings,
+        authenticate=websocket_guard(agents_access, origins),
     )
     store = await SqliteObjectStore.open(Path(settings.data_dir) / OBJECTS, losses=losses)
     try:
@@ -104,9 +123,17 @@ async def run(settings: Settings, tls: ssl.SSLContext | None) -> None:
             return {
                 **hub.status(),
                 "Captures": captures.status(),
+                "Flows": {
+                    **flow_server.status(),
+                    "Subscribers": flow_subscribers.status(),
+                },
                 "Probes": {},
                 "Hosts": hosts_status(graph.view()),
             }
+
+        def add_routes(app: web.Application) -> None:
+            for part in (hub, flow_server, flow_subscribers):
+                part.add_routes(app)
 
         app = build_app(
             service="analyzer",
@@ -119,15 +146,19 @@ async def run(settings: Settings, tls: ssl.SSLContext | None) -> None:
             store=store,
             ask=hub.request,
             imports=imports,
-            add_routes=hub.add_routes,
+            add_routes=add_routes,
         )
         async with serve(app, settings.analyzer.listen, key="analyzer.listen", tls=tls) as address:
             log.info("analyzer listens on %s", address)
+            if settings.flow.protocol == "udp":
+                flow_server.listen(address)
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(part, name=name)
                     for name, part in (
                         ("hub", hub.run()),
+                        ("flows", flow_server.run()),
+                        ("flow subscribers", flow_subscribers.run()),
                         ("captures", captures.run()),
                         ("objects", store.run()),
                     )

@@ -262,6 +262,9 @@ async def _unrouted(request: web.Request) -> web.Response:
     if allowed:
         allow = ", ".join(sorted(allowed))
         return text_answer(405, f"expected {allow}, got {request.method}", {"Allow": allow})
+    if request.path == "/":
+        # Where a person's browser goes with the address that was printed at the start.
+        return text_answer(200, "Skydive: /api/openapi.json describes what can be asked here")
     path = request.path.rstrip("/")
     if path != request.path and any(r.canonical == path for r in resources):
         query = f"?{request.rel_url.raw_query_string}" if request.query_string else ""

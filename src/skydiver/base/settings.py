@@ -209,11 +209,18 @@ class PcapSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AnalyzerFlowSettings:
+    max_buffer_size: int = setting(Integer(1), 100_000)
+    """Flows that wait to be handed over."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnalyzerSettings:
     listen: Address = setting(Listen(), Address("127.0.0.1", 8082))
     auth: AnalyzerAuthSettings = section(AnalyzerAuthSettings)
     startup: StartupSettings = section(StartupSettings)
     pcap: PcapSettings = section(PcapSettings)
+    flow: AnalyzerFlowSettings = section(AnalyzerFlowSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +267,8 @@ class PcapSocketSettings:
 
 @dataclass(frozen=True, slots=True)
 class AgentFlowSettings:
+    buffer_mib: int = setting(Integer(1, 1024 * 1024), 32)
+    """Memory of the flows that no analyzer has yet; ours."""
     pcapsocket: PcapSocketSettings = section(PcapSocketSettings)
 
 
@@ -293,6 +302,8 @@ class ApplicationPorts:
 class FlowSettings:
     expire_s: float = setting(Seconds(), 600.0, name="expire")
     update_s: float = setting(Seconds(), 60.0, name="update")
+    protocol: str = setting(Choice(("udp", "websocket")), "udp")
+    """How flows travel between us and originals."""
     max_entries: int = setting(Integer(1), 500_000)
     """Flows in one table."""
     default_layer_key_mode: str = setting(Choice(("L2", "L3")), "L2")

@@ -41,7 +41,6 @@ RESERVED: Mapping[str, Any] = {
     "analyzer.peers.*.username": None,
     "analyzer.peers.*.password": None,
     "analyzer.flow.backend": "memory",
-    "analyzer.flow.max_buffer_size": 100_000,
     "analyzer.topology.backend": "memory",
     "analyzer.topology.probes": (),
     "analyzer.topology.fabric": None,
@@ -85,8 +84,6 @@ RESERVED: Mapping[str, Any] = {
     "agent.flow.netflow.port_min": 6365,
     "agent.flow.netflow.port_max": 6375,
     "agent.flow.ebpf.polling_rate": 16_000,
-    # Flows
-    "flow.protocol": "udp",
     # Other probes
     "dpdk.ports": None,
     "dpdk.workers": None,

@@ -108,10 +108,10 @@ class AFPacket(Capture):
             starting.add_done_callback(self._discard)
             raise
         except OSError as error:
-            words = error.strerror or str(error)
-            raise Unavailable(f"capture on interface {target.name!r}: {words}") from error
+            # On which interface is said by whoever tells of it: a thousand of them may fail alike.
+            raise Unavailable(error.strerror or str(error)) from error
         except ValueError as error:
-            raise ConfigError(f"capture on interface {target.name!r}: {error}") from error
+            raise ConfigError(str(error)) from error
 
     async def _socket(self, netns: NetnsRef | None) -> socket.socket:
         try:

@@ -51,6 +51,8 @@ class Counters:
     """Fragments that were given up for others."""
     messages_left_out: int = 0
     """Application messages that found no room."""
+    flows: int = 0
+    """Flows in the table now."""
     error: str = ""
     """Why no packets come; empty = nothing wrong."""
     socket: str = ""

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from skydiver import native
 from skydiver.base.clock import ClockMs, wall_ms
 from skydiver.base.errors import SkydiverError, Unavailable
 from skydiver.base.ids import NodeID
@@ -46,6 +47,7 @@ Sink = Callable[[bytes], None]
 
 _MPLS_UDP_PORT = "MPLSUDPPort"
 """Metadata key of the UDP port that carries MPLS at a node, as OpenContrail uses one."""
+_STATISTICS_S = 10.0
 _ORDINARY = ("", "interface is down", "interface is gone")
 """What captures say of an interface that is doing what it was told to."""
 
@@ -82,6 +84,8 @@ class _Running:
     gone: bool = False
     """Its node or namespace went."""
     counters: Counters = field(default_factory=Counters)
+    told: Counters = field(default_factory=Counters)
+    """What the analyzers were told last."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -204,6 +208,7 @@ class CaptureSet:
                     ("counters", settings.agent.capture.stats_update_s, self.count),
                     ("update", settings.flow.update_s, self.update),
                     ("expire", settings.flow.expire_s, self.expire),
+                    ("statistics", _STATISTICS_S, self.tell),
                 ):
                     tasks.create_task(_every(period_s, tick), name=f"captures.{name}")
                 tasks.create_task(self._reap(), name="captures.reap")
@@ -231,6 +236,24 @@ class CaptureSet:
         """Send the flows that ended."""
         for source in self._sources:
             self._send(await source.expire(self._clock_ms()))
+
+    async def tell(self) -> None:
+        """Send what each capture counted since it was told last (flows.md §7.6).
+
+        Differences, where the original adds up sums. One that saw nothing is not told."""
+        for running in self._running.values():
+            now, before = running.counters, running.told
+            if running.number is None or now == before:
+                continue
+            running.told = now
+            counts = (
+                now.flows,
+                now.evicted - before.evicted,
+                0,
+                now.dropped - before.dropped,
+                now.received - before.received,
+            )
+            self._send(native.flow_stats_message(running.request.uuid, counts))
 
     async def count(self) -> None:
         """Bring the counters on the nodes and in `Losses` up to date."""

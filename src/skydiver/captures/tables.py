@@ -40,6 +40,7 @@ def table_counters(stats: Mapping[str, Any]) -> Counters:
     return Counters(
         evicted=stats["evicted"],
         undecoded=stats["decode_errors"],
+        flows=stats["flows"],
         fragments_joined=stats["fragments_joined"],
         fragments_invalid=stats["fragments_invalid"],
         fragments_incomplete=stats["fragments_incomplete"],

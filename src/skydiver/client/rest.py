@@ -7,6 +7,7 @@ it helps, what to do.
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import socket
 import zlib
 from base64 import b64encode
@@ -80,9 +81,20 @@ def parse_address(text: str) -> tuple[str, int]:
         host, port = text.strip(), "8082"  # an IPv6 address without a port
     elif port.endswith("]"):
         host, port = f"{host}:{port}", "8082"
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536) or "/" in host:
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536) or not _is_host(host):
         raise ConfigError(f"address {text!r}: expected host:port, like 127.0.0.1:8082")
     return host.strip("[]") or "localhost", int(port)
+
+
+def _is_host(text: str) -> bool:
+    """Whether this may be a name or an address: a list of them, or a URL, is neither."""
+    if ":" not in text:
+        return not set(text) & set("/, \t\n")
+    try:
+        ipaddress.IPv6Address(text.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 class Client:

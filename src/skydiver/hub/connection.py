@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 Handler: TypeAlias = Callable[[Message], Awaitable[None] | None]
 """What to do with a message; returns something to wait for only if it is not done at once."""
 
+BytesHandler: TypeAlias = Callable[[bytes], Awaitable[None] | None]
+"""The same for a message without envelope."""
+
 _PING_FRAME = bytes((PING, 0))
 _HIGH_WATER = 512 * 1024
 """Bytes in the transport above which the rest stays in our queue."""
@@ -274,14 +277,21 @@ class Connection:
 
     async def serve(self, handle: Handler) -> None:
         """Handle messages until the peer is gone, whoever ended it."""
+        await self._serve(handle, decode)
+
+    async def serve_bytes(self, handle: BytesHandler) -> None:
+        """The same for a peer whose messages have no envelope."""
+        await self._serve(handle, _as_it_is)
+
+    async def _serve(self, handle: Callable[[Any], Any], decode_: Callable[..., Any]) -> None:
         self._ping()  # some browsers wait for it
         try:
-            await self._read(handle)
+            await self._read(handle, decode_)
         finally:
             self._end()
             self.complaints.finish()
 
-    async def _read(self, handle: Handler) -> None:
+    async def _read(self, handle: Callable[[Any], Any], decode_: Callable[..., Any]) -> None:
         receive = self._socket.receive
         protocol = self.handshake.protocol
         loop_time = self._loop.time
@@ -295,9 +305,9 @@ class Connection:
                 try:
                     if len(received.data) > _LARGE:
                         async with self._turn:
-                            message = decode(received.data, protocol)
+                            message = decode_(received.data, protocol)
                     else:
-                        message = decode(received.data, protocol)
+                        message = decode_(received.data, protocol)
                     if self._pending and self._answers(message):
                         continue
                     waiting = handle(message)
@@ -498,3 +508,7 @@ def rfc3339(at_ms: int) -> str:
     """A wall-clock time as text, UTC, with milliseconds."""
     text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
+
+
+def _as_it_is(data: bytes, _: object) -> bytes:
+    return data

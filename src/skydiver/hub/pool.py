@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 from aiohttp import web
@@ -58,9 +58,15 @@ class Pool:
         self._arriving: set[str] = set()
 
     async def accept(
-        self, request: web.Request, serve: Callable[[Connection], Awaitable[None]]
+        self,
+        request: web.Request,
+        serve: Callable[[Connection], Awaitable[None]],
+        *,
+        answer: Callable[[], Mapping[str, str]] = dict,
     ) -> web.StreamResponse:
-        """Check a request, make it a connection, and run `serve` until the peer is gone."""
+        """Check a request, make it a connection, and run `serve` until the peer is gone.
+
+        `answer` gives further headers, when the peer that had the host id before is gone."""
         await self._admit(request)
         host_id = peer_host_id(request)
         await self._claim(host_id)
@@ -71,6 +77,7 @@ class Pool:
                     headers={"Connection": "close", "Upgrade": "websocket"}
                 )
             socket.headers.update(self._answer_headers)
+            socket.headers.update(answer())
             if clocks.speaks(request.headers):
                 socket.headers[clocks.HEADER] = clocks.SPOKEN
             await socket.prepare(request)
