@@ -24,6 +24,7 @@ BENCHMARKS = (
     "netlink_latency",
     "storms",
     "taps",
+    "flow_wire",
     "churn",
     "graph_http",
     "publisher",
