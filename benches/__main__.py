@@ -25,6 +25,7 @@ BENCHMARKS = (
     "dump",
     "storms",
     "taps",
+    "flow_wire",
     "churn",
     "graph_http",
     "publisher",
