@@ -92,6 +92,7 @@ _STATES = ("UNKNOWN", "NOT-PRESENT", "DOWN", "LOWER-LAYER-DOWN", "TESTING", "DOR
 _DRIVERS = MappingProxyType(
     {
         "bond": "bonding",
+        "batadv": "B.A.T.M.A.N. advanced",
         "vlan": "802.1Q VLAN Support",
         "macvtap": "macvlan",
         "ipvtap": "ipvlan",
