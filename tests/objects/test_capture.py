@@ -116,7 +116,12 @@ async def test_a_type_is_not_asked_for_what_it_cannot_do(
 async def test_a_type_may_be_asked_for_what_it_can_do() -> None:
     """The table of flows.md §11.2, its positive side."""
     for type_ in ("afpacket", "pcap", ""):
-        asked = {"Type": type_, "BPFFilter": "tcp", "ExtraTCPMetric": True, "TargetType": "local"}
+        asked: dict[str, Any] = {
+            "Type": type_,
+            "BPFFilter": "tcp",
+            "ExtraTCPMetric": True,
+            "TargetType": "local",
+        }
         asked |= {"IPDefrag": True, "ReassembleTCP": True, "ExtraLayers": 255}
         await new_capture({"GremlinQuery": "G.V()"} | asked, checks())
     everything = {"BPFFilter": "tcp", "RawPacketLimit": 1, "ExtraTCPMetric": True}
