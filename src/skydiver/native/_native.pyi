@@ -57,8 +57,8 @@ class FlowTable:
         """End every flow; the flows to send, as a protobuf `flow.Message`."""
 
     def stats(self) -> dict[str, int]:
-        """``flows``, ``packets``, ``decode_errors``, ``evicted``, ``memory_bytes``; of fragments that
-        are in no flow ``fragments_joined`` (to a datagram that became whole), ``_waiting`` (now),
+        """``flows``, ``packets``, ``decode_errors``, ``evicted``, ``memory_bytes``; of fragments
+        that are in no flow ``fragments_joined`` (to a datagram that became whole), ``_waiting`` (now),
         ``_invalid``, ``_incomplete`` and ``_crowded`` (given up to make room); ``layers_left_out``,
         application messages for which there was no room."""
 
