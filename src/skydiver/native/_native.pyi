@@ -58,9 +58,9 @@ class FlowTable:
 
     def stats(self) -> dict[str, int]:
         """``flows``, ``packets``, ``decode_errors``, ``evicted``, ``memory_bytes``; of fragments
-        that are in no flow ``fragments_joined`` (to a datagram that became whole), ``_waiting`` (now),
-        ``_invalid``, ``_incomplete`` and ``_crowded`` (given up to make room); ``layers_left_out``,
-        application messages for which there was no room."""
+        that are in no flow ``fragments_joined`` (to a datagram that became whole), ``_waiting``
+        (now), ``_invalid``, ``_incomplete`` and ``_crowded`` (given up to make room);
+        ``layers_left_out``, application messages for which there was no room."""
 
 @final
 class PcapFeed:
