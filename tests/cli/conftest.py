@@ -31,6 +31,8 @@ class Analyzer:
     password: str = ""
     missing: str = ""
     """Hosts whose flows are not in the answers."""
+    left_out: str = ""
+    """Number of packets that have no place in a pcap file."""
     seen: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
     """Method, path, headers and body of each request."""
     published: list[dict[str, Any]] = field(default_factory=list)
@@ -76,7 +78,9 @@ class Analyzer:
             return web.Response(status=400, text="unexpected 'X' (column 7)\n")
         answer = self.answers[gremlin]
         if isinstance(answer, bytes):
-            return web.Response(body=answer, content_type=request.headers["Accept"])
+            told = {"X-Skydive-Left-Out": self.left_out} if self.left_out else {}
+            accept = request.headers["Accept"]
+            return web.Response(body=answer, content_type=accept, headers=told)
         headers = {"X-Skydive-Missing": self.missing} if self.missing else {}
         return web.json_response(answer, headers=headers)
 

@@ -73,6 +73,17 @@ def test_other_formats_are_passed_on_untouched(
     assert analyzer.seen[-1][2]["Accept"] == accept
 
 
+def test_packets_that_a_pcap_file_has_no_room_for_are_told(analyzer: Any, skydive: Any) -> None:
+    """Nothing is lost in silence; the file itself stays as it came."""
+    analyzer.answers["G"], analyzer.left_out = b"\xd4\xc3", "3"
+    words = ("client", "query", "G", "--format", "pcap", "--analyzer", analyzer.address)
+    done = skydive(*words, binary=True)
+    assert (done.returncode, done.stdout) == (0, b"\xd4\xc3")
+    assert done.stderr == (
+        b"skydive: 3 packets of another link type are left out; --format pcapng has room for all\n"
+    )
+
+
 def test_a_wrong_query_is_one_line_with_the_column(analyzer: Any, skydive: Any) -> None:
     """The user looks at the query, not at our source."""
     done = skydive("client", "query", "G.V(X", "--analyzer", analyzer.address)

@@ -107,23 +107,29 @@ def test_questions_fragments_and_requests_are_seen_by_those_who_ask(skydive: Run
 
         mine = f"G.Flows().Has('CaptureID', '{uuid}')"
 
-        def flows(where: str) -> list[Any]:
-            found: list[Any] = skydive.query(f"{mine}.Has({where})")
-            return found
+        def flow_with(where: str) -> Any:
+            found: list[Any] = []
+
+            def is_there() -> bool:
+                # Frames are read a block at a time.
+                found[:] = skydive.query(f"{mine}.Has({where})") or []
+                return len(found) == 1
+
+            eventually(is_there, lambda: skydive.query(mine))
+            return found[0]
 
         asked = f"'DNS.Questions.Name', '{NAME}'"
-        eventually(lambda: flows(f"{asked}, 'DNS.QR', true"), lambda: skydive.query(mine))
-        (flow,) = flows(asked)
+        flow = flow_with(f"{asked}, 'DNS.QR', true")
         assert (flow["Metric"]["ABPackets"], flow["Metric"]["BAPackets"]) == (1, 1)
         assert [record["IP"] for record in flow["DNS"]["answers"]] == ["192.0.2.7"]
-        assert flows("'DNS.Answers.IP', Regex('192.0.2.*')") == [flow]
+        assert flow_with("'DNS.Answers.IP', Regex('192.0.2.*')")["UUID"] == flow["UUID"]
         assert skydive.query(f"{mine}.Has({asked}).Values('DNS.Questions.Name')") == [[NAME]]
 
-        (flow,) = flows("'Transport.B', 4444")
+        flow = flow_with("'Transport.B', 4444")
         assert flow["LayersPath"] == "Ethernet/IPv4/Fragment/UDP"
         assert flow["IPMetric"] == {"Fragments": 2, "FragmentErrors": 0}
 
-        (flow,) = flows("'HTTP.Target', '/page'")
+        flow = flow_with("'HTTP.Target', '/page', 'TCPMetric.BASawEnd', 1")
         assert (flow["HTTP"]["Method"], flow["HTTP"]["Host"]) == ("GET", f"{ADDRESS}:8080")
         metric = flow["TCPMetric"]
         assert (metric["ABSawStart"], metric["BASawStart"]) == (1, 1)

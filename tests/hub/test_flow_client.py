@@ -145,6 +145,22 @@ async def test_the_oldest_flows_are_dropped_and_counted_when_the_buffer_is_full(
     assert sorted(sink.ports) == list(range(lost + 1, 2001))
 
 
+async def test_what_is_left_of_a_large_update_arrives_whole() -> None:
+    """It is copied, so that what was dropped of the update leaves memory, too."""
+    port, sink = free_port(), Sink()
+    flows = client(port, buffer_bytes=300 * 1024)
+    async with flows.running():
+        flows.send(flow_message(*MANY))
+        assert flows.status()["Lost"] == 0
+        flows.send(flow_message(1))
+        lost = flows.status()["Lost"]
+        assert 0 < lost < len(MANY)
+        async with analyzer(port, sink):
+            await eventually(lambda: flows.status()["Waiting"] == 0)
+    assert len(sink.ports) == len(set(sink.ports)) == len(MANY) + 1 - lost
+    assert set(sink.ports) < {1, *MANY}
+
+
 async def test_another_analyzer_gets_what_one_that_stays_away_did_not_acknowledge() -> None:
     """Else an analyzer that was taken out of service would keep flows waiting for ever."""
     ports, first, second = (free_port(), free_port()), Sink(), Sink()

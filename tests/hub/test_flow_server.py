@@ -191,6 +191,28 @@ async def test_a_full_queue_stops_a_stream_and_loses_nothing(
     assert analyzer.losses.counts() == {}
 
 
+async def test_a_batch_that_waits_at_two_connections_is_taken_once(
+    analyzer: Analyzer, session: ClientSession
+) -> None:
+    """The first was cut while the queue was full, and its handler may live on for a moment."""
+    analyzer.open.clear()
+    async with await connected(session, analyzer, "s0") as filling:
+        await filling.send_bytes(flow_stream.pack(1, flow_message(*range(1, MOST + 1))))
+        await eventually(lambda: analyzer.server.status()["Waiting"] == MOST)
+    cut = await connected(session, analyzer, "s1")
+    await cut.send_bytes(flow_stream.pack(1, flow_message(99)))
+    assert cut._response.connection is not None
+    transport = cut._response.connection.transport
+    assert transport is not None
+    transport.abort()
+    async with await connected(session, analyzer, "s1") as again:
+        assert again._response.headers[flow_stream.HEADER] == "0"
+        await again.send_bytes(flow_stream.pack(1, flow_message(99)))
+        analyzer.open.set()
+        assert await acknowledged(again) == 1
+    assert analyzer.ports == [*range(1, MOST + 1), 99]
+
+
 async def test_a_batch_that_cannot_be_read_is_counted_and_not_asked_for_again(
     analyzer: Analyzer, session: ClientSession
 ) -> None:

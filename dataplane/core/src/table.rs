@@ -26,7 +26,7 @@ use crate::icmp;
 use crate::index::Index;
 use crate::keys::{bytes_at, uuid, KeyInput, KeyMode, Way};
 use crate::layers::{FirstLayer, Layer};
-use crate::packet::{Network, Packet, SubPacket, Transport, MAX_LAYERS, MAX_SUB_PACKETS};
+use crate::packet::{At, Network, Packet, SubPacket, Transport, MAX_LAYERS, MAX_SUB_PACKETS};
 use crate::paths::Paths;
 use crate::pcap::{self, FileError};
 use crate::prefetch;
@@ -289,18 +289,15 @@ impl Group {
         for (number, (frame, packet)) in frames.iter().zip(&mut self.packets).enumerate() {
             packet.decode(frame.data, frame.wire_bytes, first, settings.mpls_udp_port);
             let mut data = frame.data;
-            if let Some(defragmenter) = &mut flows.defragmenter {
-                match defragmenter.take(data, packet, frame.at_ns) {
-                    Verdict::Pass => (),
-                    Verdict::Taken => packet.clear(),
-                    Verdict::Whole(whole) => {
-                        let port = settings.mpls_udp_port;
-                        packet.decode_whole(&whole.frame, frame.wire_bytes, first, port);
+            if packet.fragment != At::NONE {
+                if let Some(defragmenter) = &mut flows.defragmenter {
+                    let port = settings.mpls_udp_port;
+                    if let Some(whole) = join(defragmenter, packet, frame, first, port) {
                         self.wholes.push((number, whole));
-                        if let Some((_, whole)) = self.wholes.last() {
-                            data = &whole.frame;
-                        }
                     }
+                }
+                if let Some((_, whole)) = self.wholes.last().filter(|(of, _)| *of == number) {
+                    data = &whole.frame;
                 }
             }
             let mut failed = packet.failed;
@@ -410,6 +407,29 @@ impl Group {
             if let Some(step) = self.steps.get_mut(place) {
                 step.uuid = uuid;
             }
+        }
+    }
+}
+
+/// Gives a fragment to the defragmenter. What it completes is decoded; of others nothing is accounted.
+#[cold]
+#[inline(never)]
+fn join(
+    defragmenter: &mut Defragmenter,
+    packet: &mut Packet,
+    frame: &Frame<'_>,
+    first: FirstLayer,
+    mpls_udp_port: Option<u16>,
+) -> Option<Whole> {
+    match defragmenter.take(frame.data, packet, frame.at_ns) {
+        Verdict::Pass => None,
+        Verdict::Taken => {
+            packet.clear();
+            None
+        }
+        Verdict::Whole(whole) => {
+            packet.decode_whole(&whole.frame, frame.wire_bytes, first, mpls_udp_port);
+            Some(whole)
         }
     }
 }
@@ -717,7 +737,8 @@ impl Flows {
             waiting: HashSet::new(),
             more_bytes: 0,
             layers_left_out: 0,
-            asks_for_more: settings.ip_defrag
+            asks_for_more: settings.raw_packet_limit > 0
+                || settings.ip_defrag
                 || settings.reassemble_tcp
                 || settings.extra_layers != 0,
             settings,
@@ -837,9 +858,6 @@ impl Flows {
         } else if sub_packet.icmp_v4.get().is_some() || sub_packet.echo_v6 {
             self.echo(number, seen);
         }
-        if self.settings.raw_packet_limit > 0 {
-            self.keep_raw(number, seen);
-        }
         if self.asks_for_more {
             self.look_inside(number, seen);
         }
@@ -849,8 +867,14 @@ impl Flows {
     /// What few captures ask for.
     #[cold]
     fn look_inside(&mut self, number: u32, seen: &Seen<'_>) {
+        if self.settings.raw_packet_limit > 0 {
+            self.keep_raw(number, seen);
+        }
         if self.settings.ip_defrag {
             self.count_fragments(number, seen);
+        }
+        if !self.settings.reassemble_tcp && self.settings.extra_layers == 0 {
+            return;
         }
         let segment = seen.segment();
         if let (true, Some((segment, _))) = (self.settings.reassemble_tcp, &segment) {

@@ -446,6 +446,11 @@ class Connection:
             self._write(control_frame(CLOSE, struct.pack("!H", code)))
             self._transport.close()
 
+    @property
+    def gone(self) -> bool:
+        """The peer left, perhaps while one of its messages is being handled."""
+        return self.ended or self._transport.is_closing()
+
     def _end(self) -> None:
         self.ended = True
         if self._flush_handle is not None:

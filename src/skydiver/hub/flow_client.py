@@ -143,6 +143,13 @@ class FlowClient:
             batch = self._waiting.popleft()
             self._bytes -= batch.size
             dropped += batch.flows
+        if dropped and self._waiting:
+            # The message of which only a part is left would stay in memory as a whole.
+            whole = self._waiting[0].message.obj
+            for batch in self._waiting:
+                if batch.message.obj is not whole:
+                    break
+                batch.message = memoryview(bytes(batch.message))
         self.lose(LossReason.QUEUE_FULL, dropped)
 
     def wake(self) -> None:

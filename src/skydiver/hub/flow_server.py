@@ -17,6 +17,7 @@ import socket
 import struct
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,8 @@ _LINGER_S = 0.02
 """Between two bulks, so that single datagrams become one."""
 _LAST_S = 1.0
 """For what waits when the analyzer ends."""
+_LOOK_AGAIN_S = 0.1
+"""Whether an agent that is made to wait is still there."""
 _MOST_STREAMS = 10_000
 _DATAGRAMS = 256
 """Read before others get their turn."""
@@ -118,7 +121,7 @@ class FlowServer:
         self._received = 0
         self._repeated = 0
         self._datagrams: list[socket.socket] = []
-        self._complaints = Complaints("flows by datagram")
+        self._complaints = Complaints("flows of originals")
 
     def add_routes(self, app: web.Application) -> None:
         """Add the endpoint of agents to `app`."""
@@ -226,11 +229,17 @@ class FlowServer:
 
     async def _on_batch(self, connection: Connection, stream: _Stream, data: bytes) -> None:
         sequence, message = flow_stream.unpack(data)
+        # Whoever waits longest goes first, and may leave no room for the next.
+        while sequence > stream.queued and self._waiting >= self._most_flows:
+            if connection.gone:
+                return  # its agent sends again, and needs the place of this connection
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._room.wait(), _LOOK_AGAIN_S)
+        # It may have come by another connection, too, while this one waited.
         if sequence <= stream.queued:
             self._repeated += 1
             self._acknowledge(stream)
             return
-        await self._room.wait()
         joined, flows, stats, refused = native.join_flow_messages([message])
         self._tell(stats)
         # Also one that cannot be read: sent again, it would be no better.
