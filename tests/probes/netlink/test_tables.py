@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -142,3 +143,27 @@ async def test_a_dump_does_not_keep_a_namespace_alive(broker: Broker, prefix: st
         await running.until(lambda: not running.nodes(prefix))
         ip(f"netns add {names[0]}")
         await running.until(lambda: running.named(names[0]).get("RuleCount") == 5)
+
+
+@pytest.mark.root
+async def test_a_namespace_that_ends_before_its_dump_began_blocks_no_later_one(
+    broker: Broker, prefix: str
+) -> None:
+    """The kernel gives its number to a later namespace, which is dumped like any other."""
+    netns = f"{prefix}n"
+    ip(f"netns add {netns}")
+    probe = Counting(NetlinkSettings())
+    running = Running(broker, [*probes()[:-1], probe])
+    async with running.at_work():
+        await running.until(lambda: running.named(netns).get("RuleCount") == 5)
+        (namespace,) = [known for known in running.namespaces if known.name == netns]
+        assert namespace.nsid is not None
+        tables = probe._tables
+        assert tables is not None
+        tables._on_removed(namespace)  # ends the rest after the first dump
+        tables.part(RuleCount).want_dump(namespace.nsid)
+        await asyncio.sleep(0)  # the task of the dump is there now, and has not begun
+        tables._on_removed(namespace)
+        RuleCount.began.clear()
+        tables._on_added(namespace)
+        await running.until(lambda: namespace.nsid in RuleCount.began)

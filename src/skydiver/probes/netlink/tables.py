@@ -272,9 +272,13 @@ class TableFollower:
                         break
                     if nsid not in self._resting and nsid not in self._dumps:
                         parts = list(self._to_dump.pop(nsid))
-                        self._dumps[nsid] = tasks.create_task(
+                        dump = tasks.create_task(
                             self._dump(nsid, parts), name=f"netlink dump {nsid}"
                         )
+                        # Not at the end of the dump itself: one that is cancelled before its
+                        # first step, as its namespace ended, never gets there.
+                        dump.add_done_callback(partial(self._dumped, nsid))
+                        self._dumps[nsid] = dump
 
     async def _dump(self, nsid: int, parts: list[Part]) -> None:
         """Replace what is known of a namespace, then repeat the events since."""
@@ -296,11 +300,13 @@ class TableFollower:
             for part in parts:
                 self._want_dump(nsid, part)
         finally:
-            del self._dumps[nsid]
             if self._links.links.space(nsid) is not None:
                 self._rest(nsid, rest_s)
-            self._work.set()
         self._turn_soon()
+
+    def _dumped(self, nsid: int, _dump: asyncio.Task[None]) -> None:
+        del self._dumps[nsid]
+        self._work.set()
 
     def _rest(self, nsid: int, rest_s: float) -> None:
         loop = asyncio.get_running_loop()
