@@ -569,3 +569,14 @@ def test_facts_of_a_namespace_are_on_its_node_and_end_with_it() -> None:
     node = watched.graph.node(root)
     assert node is not None
     assert node.metadata == {"Name": "ns3", "Type": "netns"}
+
+
+def test_a_master_is_asked_again_when_its_members_come_and_go() -> None:
+    """The speed of a bridge is that of its fastest member, and no event tells that it changed."""
+    watched = Watched()
+    watched.tell(3, link(4, "br0", kind_name="bridge"))
+    watched.table.unasked()
+    watched.tell(3, link(7, "eth0", master=4))
+    assert set(watched.table.unasked()) == {(3, 7), (3, 4)}
+    watched.tell(3, gone(7))
+    assert (3, 4) in watched.table.unasked()

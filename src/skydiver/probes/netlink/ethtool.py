@@ -282,6 +282,7 @@ class EthtoolFollower:
             self._rest_until_s.pop(nsid, None)
             return
         began_s = time.monotonic()
+        left = dict.fromkeys(indexes)
         try:
             for some in _in_rows(indexes):
                 # A socket inside keeps the namespace alive: not while others have their turn.
@@ -289,14 +290,21 @@ class EthtoolFollower:
                     None if namespace is None else namespace.ref, groups=0
                 ) as opened:
                     if self._follower.links.space(nsid) is space:
-                        self._ask_some(space, opened, some)
+                        self._ask_some(space, opened, some, left)
         except (Unavailable, OSError) as error:
             log.debug("ethtool in %s: %s", space.name or "the host", error)
         now_s = time.monotonic()
         self._rest_until_s[nsid] = now_s + max(_REST_S, _REST * (now_s - began_s))
+        for index in left:
+            # It failed, or was renamed in the middle; or it is gone, which will be told.
+            if index in space.links:
+                self._want(nsid, index)
         self._follower.turn_soon()
 
-    def _ask_some(self, space: Space, opened: socket.socket, indexes: list[int]) -> None:
+    def _ask_some(
+        self, space: Space, opened: socket.socket, indexes: list[int], left: dict[int, None]
+    ) -> None:
+        """Ask these interfaces; those that answered are not `left` any more."""
         if not self._questions.names:
             self._questions.learn(opened)
         for index in indexes:
@@ -304,6 +312,7 @@ class EthtoolFollower:
             answer = None if link is None else self._questions.ask(opened, index)
             if link is not None and answer is not None:
                 self._set(space.nsid, link, answer)
+                left.pop(index)
 
     def _set(self, nsid: int, link: Link, answer: Answer) -> None:
         facts: dict[str, Any] = {"Speed": answer.speed, "Duplex": answer.duplex}

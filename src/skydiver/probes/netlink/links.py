@@ -255,6 +255,7 @@ class LinkTable:
             if not message["kind_name"] and message["arphrd"] != LOOPBACK:
                 self._undriven[link.key] = None
             self._unasked[link.key] = None
+            self._ask_master(link)
         else:
             self._ask_again(link, message)
             link.message = message
@@ -308,6 +309,7 @@ class LinkTable:
         space.facts.pop(key[1], None)
         self._changed.pop(key, None)
         self._updated.pop(key, None)
+        self._ask_master(link)
         self._lead(link, None)
         self._rest_on(link, None)
         for above in self._above.get(key, ()):
@@ -466,9 +468,14 @@ class LinkTable:
     def _ask_again(self, link: Link, message: Mapping[str, Any]) -> None:
         former = link.message
         if any(message[name] != former[name] for name in ("link_flags", "operstate", "master")):
-            # The speed of a bridge or bond is that of its members.
             for index in {link.key[1], former["master"], message["master"]} - {0}:
                 self._unasked[link.key[0], index] = None
+
+    def _ask_master(self, link: Link) -> None:
+        """The speed of a bridge or bond is that of its members."""
+        master = link.message["master"]
+        if master:
+            self._unasked[link.key[0], master] = None
 
     def set_driver(self, link: Link, driver: str, bus_info: str | None) -> None:
         """What ethtool says of a real device."""
