@@ -1,5 +1,6 @@
 """Supervised tasks come back after an outage, and bugs are not hidden."""
 
+import asyncio
 import logging
 
 import pytest
@@ -36,3 +37,29 @@ async def test_a_bug_ends_the_task() -> None:
 
     with pytest.raises(KeyError):
         await supervise("probe x", run)
+
+
+async def test_a_task_that_is_cancelled_in_the_moment_of_an_outage_ends() -> None:
+    """A task group tells of the outage alone then, and the agent would never end."""
+    outage = asyncio.Event()
+
+    async def fail() -> None:
+        await outage.wait()
+        raise Unavailable("connection lost")
+
+    async def run() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail(), name="fails")
+                await asyncio.Event().wait()
+        except* Unavailable:
+            pass
+        raise Unavailable("connection lost")
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        task = group.create_task(supervise("link", run), name="link")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        outage.set()
+        task.cancel()
+    assert task.cancelled()

@@ -30,8 +30,10 @@ async def supervise(
     while True:
         started = loop.time()
         try:
-            await run()
+            # In a task of its own, so that cancellations of this one are counted right.
+            await asyncio.gather(run())
         except Unavailable as error:
+            heed_cancellation()
             if loop.time() - started > longest_delay_s:
                 # It had been running: a new outage, not the same one.
                 if down:
@@ -45,6 +47,19 @@ async def supervise(
             delay_s = min(delay_s * 2, longest_delay_s)
         else:
             return
+
+
+def heed_cancellation() -> None:
+    """Raise the `CancelledError` that a task group may have kept to itself.
+
+    A group that is cancelled in the very moment in which one of its tasks fails tells of the
+    failure only (CPython issue 116720, mended in 3.13). Whoever goes on after a failure of a group
+    calls this first, or may never end. Not for tasks that wait at the end of a group, without an
+    error of their own: there Python counts the failure of another task as a cancellation.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def until_signal() -> None:

@@ -41,6 +41,7 @@ from skydiver import native
 from skydiver.base.errors import ProtocolError, Unavailable
 from skydiver.base.losses import Losses, LossReason
 from skydiver.base.settings_kinds import Address
+from skydiver.base.tasks import heed_cancellation
 from skydiver.client.tls import reason_of
 from skydiver.hub import flow_stream
 from skydiver.hub.settings import HubSettings
@@ -265,6 +266,7 @@ class _Link:
             try:
                 await self._connect_and_send(session, tls)
             except Unavailable as error:
+                heed_cancellation()
                 if str(error) != self._said:
                     log.warning("flows to analyzer %s: %s; trying again", self.address, error)
                     self._said = str(error)

@@ -36,6 +36,7 @@ from skydiver.base.clock import ClockMs, ClockNs, wall_ms, wall_ns
 from skydiver.base.errors import ProtocolError, SkydiverError, Unavailable
 from skydiver.base.ids import NodeID
 from skydiver.base.losses import Losses, LossReason
+from skydiver.base.tasks import heed_cancellation
 from skydiver.client.tls import reason_of
 from skydiver.graph import Graph, GraphEvent
 from skydiver.graph.wire import GraphMessage
@@ -261,6 +262,7 @@ class _Link:
             try:
                 await self._connect_and_serve(session, tls)
             except Unavailable as error:
+                heed_cancellation()
                 if self._connected_at_ms:
                     pause_s = _FIRST_PAUSE_S
                 reason = str(error)
