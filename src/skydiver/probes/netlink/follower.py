@@ -37,7 +37,7 @@ GROUPS = sum(1 << (group - 1) for group in (1, 5, 9, 28))
 _TURN_S = 0.004
 """Longest time in one go, so that other work of the agent is not kept waiting."""
 _REST_S = 0.004
-"""Between two turns in a storm: what arrives meanwhile is stated once."""
+"""In a storm, after a turn that left nothing: what arrives meanwhile is stated once."""
 _QUIET_S = 0.02
 """After this long without events the next one is taken in at once."""
 _SILENCE_S = 0.1
@@ -157,7 +157,8 @@ class Follower:
             self._events.listen(self._turn)
         else:
             self._events.listen(None)
-            self._later("turn", _REST_S, self._turn)
+            # Resting with events left would only make those of other namespaces late.
+            self._later("turn", _REST_S if drained and said else 0, self._turn)
 
     def turn_soon(self) -> None:
         """Something changed without an event."""
