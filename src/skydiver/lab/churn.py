@@ -110,13 +110,14 @@ class Churn:
             )
             self._devices += [(place, name), (other, peer)]
             return
-        if kind == "macvlan":
+        if kind == "macvlan" and self._devices:
             place, parent = self._device()
             self._ip(place, f"link add {name} link {parent} type macvlan mode bridge")
         elif kind == "vxlan":
             self._ip(place, f"link add {name} type vxlan id {self._names} dstport 4789 dev br0")
         else:
-            self._ip(place, f"link add {name} type {kind}")
+            plain = "ifb" if kind == "macvlan" else kind
+            self._ip(place, f"link add {name} type {plain}")
         self._devices.append((place, name))
 
     def _delete(self) -> None:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -117,11 +118,10 @@ class Running:
 
 
 def descendants(pid: int, *, deep: bool = True) -> list[int]:
-    children = [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text(encoding="ascii").split()
-    ]
+    children = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            children += [int(c) for c in (task / "children").read_text(encoding="ascii").split()]
     if not deep:
         return children
     return children + [grandchild for child in children for grandchild in descendants(child)]

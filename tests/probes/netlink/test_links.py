@@ -580,3 +580,14 @@ def test_a_master_is_asked_again_when_its_members_come_and_go() -> None:
     assert set(watched.table.unasked()) == {(3, 7), (3, 4)}
     watched.tell(3, gone(7))
     assert (3, 4) in watched.table.unasked()
+
+
+def test_what_rests_on_an_interface_is_known() -> None:
+    """A tunnel has the speed of the bridge that it leaves by, and that has it from its ports."""
+    watched = Watched()
+    watched.tell(3, link(4, "br0", kind_name="bridge"), link(7, "eth0", master=4))
+    watched.tell(3, link(9, "vx0", kind_name="vxlan", link=4))
+    assert watched.table.resting_on((3, 7)) == [(3, 4)]
+    assert watched.table.resting_on((3, 4)) == [(3, 9)]
+    assert watched.table.resting_on((3, 9)) == []
+    assert watched.table.resting_on((3, 77)) == []

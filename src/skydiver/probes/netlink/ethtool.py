@@ -319,6 +319,11 @@ class EthtoolFollower:
         has_driver = bool(answer.driver or link.message["kind_name"])
         features = has_driver and answer.active
         facts["Features"] = self._questions.features(answer.active) if features else None
+        space = self._follower.links.space(nsid)
+        if space is not None and space.facts.get(link.key[1], {}).get("Speed") != answer.speed:
+            # A bridge has it from its ports and a tunnel from what it leaves by; no event tells.
+            for above in self._follower.links.resting_on(link.key):
+                self._want(*above)
         for name, value in facts.items():
             self._follower.links.set_fact(nsid, link.key[1], name, value)
 

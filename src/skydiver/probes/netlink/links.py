@@ -465,6 +465,12 @@ class LinkTable:
         self._unasked.clear()
         return found
 
+    def resting_on(self, key: LinkKey) -> list[LinkKey]:
+        """Interfaces that have their speed from this one: its master, and what sits on it."""
+        link = self._link(key)
+        master = link.message["master"] if link is not None else 0
+        return [*self._above.get(key, ()), *([(key[0], master)] if master else ())]
+
     def _ask_again(self, link: Link, message: Mapping[str, Any]) -> None:
         former = link.message
         if any(message[name] != former[name] for name in ("link_flags", "operstate", "master")):
