@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,7 @@ def test_after_churn_the_graph_equals_that_of_a_fresh_agent_and_the_kernel() -> 
         churn = Churn(lab, seed=int.from_bytes(os.urandom(4)))
         running.seconds_until(lambda r: len(r.query("G.V().Has('Type', 'netns')")) > 0)
         (agent, *_) = running.pids_of("agent")
+        wait_until(lambda: sends_flows(running), "connected", timeout_s=SETTLED_S)
         before = descriptors(agent)
         churn.run(seconds=SECONDS, rate=RATE)
         with Running() as fresh:
@@ -61,6 +63,14 @@ def settle(differences: Any) -> None:
         wait_until(lambda: not differences(), "the same", timeout_s=SETTLED_S, every_s=0.5)
     except TimeoutError:
         assert differences() == {}
+
+
+def sends_flows(running: Running) -> bool:
+    """Whether the agent has the last of its connections."""
+    url = f"http://127.0.0.1:{running.agent_port}/api/status"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        ways = json.load(answer)["Flows"]["Analyzers"].values()
+    return bool(ways) and "away" not in ways
 
 
 def descriptors(pid: int) -> int:
