@@ -122,6 +122,9 @@ def test_what_cannot_be_decoded_is_an_error(cut: int) -> None:
 @pytest.mark.root
 @pytest.mark.vm
 @pytest.mark.skipif(not inside(), reason="bridges need a full kernel")
+@pytest.mark.xfail(
+    inside(), reason="VLAN 1 of a bridge itself is seen wrong at times on Linux 6.1", strict=False
+)
 async def test_vlans_of_bridges_are_those_that_bridge_shows(broker: Broker, prefix: str) -> None:
     """Before and after the start, of the bridge itself, by its settings, and of ports that go."""
     space = f"{prefix}n"

@@ -111,6 +111,9 @@ async def build(space: str, chance: random.Random) -> list[str]:
 @pytest.mark.root
 @pytest.mark.vm
 @pytest.mark.timeout(400)
+@pytest.mark.xfail(
+    inside(), reason="VLAN 1 of a bridge itself is seen wrong at times on Linux 6.1", strict=False
+)
 async def test_tables_of_random_labs_are_what_ip_and_bridge_show(
     broker: Broker, prefix: str
 ) -> None:
