@@ -28,11 +28,8 @@ from typing import Any
 
 from aiohttp import (
     ClientError,
-    ClientResponse,
     ClientSession,
-    ClientTimeout,
     ClientWebSocketResponse,
-    ClientWSTimeout,
     WSMsgType,
     WSServerHandshakeError,
 )
@@ -42,8 +39,8 @@ from skydiver.base.errors import ProtocolError, Unavailable
 from skydiver.base.losses import Losses, LossReason
 from skydiver.base.settings_kinds import Address
 from skydiver.base.tasks import heed_cancellation
-from skydiver.client.tls import reason_of
 from skydiver.hub import flow_stream
+from skydiver.hub.dialling import dial, dialling_session, why
 from skydiver.hub.settings import HubSettings
 
 log = logging.getLogger(__name__)
@@ -70,7 +67,7 @@ _ASK_AGAIN_S = 30.0
 """How long datagrams are sent before the analyzer is asked again what it speaks."""
 _DATAGRAMS = 32
 """Sent before others get their turn, and the receiver a moment."""
-_CLOSE_S = 1.0
+_LARGEST_ANSWER = 1024
 _ABSENT = 404
 
 
@@ -161,11 +158,7 @@ class FlowClient:
     async def running(self) -> AsyncIterator[None]:
         """Stay connected while the block runs, and a moment longer for what it left."""
         async with (
-            ClientSession(
-                ws_response_class=_Socket,
-                headers=self._headers,
-                timeout=ClientTimeout(total=None, connect=5.0, sock_connect=5.0),
-            ) as session,
+            dialling_session(self._headers) as session,
             asyncio.TaskGroup() as group,
         ):
             tasks = [
@@ -307,27 +300,21 @@ class _Link:
         self, session: ClientSession, tls: ssl.SSLContext | None
     ) -> tuple[ClientWebSocketResponse, int | None] | None:
         """The WebSocket, and what it says it has if it speaks of streams; None = datagrams."""
-        url = f"{'wss' if tls else 'ws'}://{self.address}{flow_stream.PATH}"
-        timeout_s = self._client.settings.request_timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                web_socket: ClientWebSocketResponse = await session.ws_connect(
-                    url,
-                    headers={flow_stream.HEADER: self._stream},
-                    max_msg_size=1024,
-                    ssl=tls or True,
-                    timeout=ClientWSTimeout(ws_close=_CLOSE_S),
-                )
+            web_socket = await dial(
+                session,
+                self.address,
+                flow_stream.PATH,
+                tls=tls,
+                timeout_s=self._client.settings.request_timeout_s,
+                largest_message=_LARGEST_ANSWER,
+                headers={flow_stream.HEADER: self._stream},
+            )
         except WSServerHandshakeError as error:
             if error.status == _ABSENT and self._client.protocol == UDP:
                 return None
             words = "takes no flows by WebSocket" if error.status == _ABSENT else "refuses flows"
             raise Unavailable(f"{words} (status {error.status})") from error
-        except TimeoutError:
-            raise Unavailable(f"no answer in {timeout_s:g} s") from None
-        except (ClientError, OSError) as error:
-            raise Unavailable(f"cannot connect ({_reason(error)})") from error
-        assert isinstance(web_socket, _Socket)
         return web_socket, flow_stream.position(web_socket.answer.headers.get(flow_stream.HEADER))
 
     # By WebSocket
@@ -349,7 +336,7 @@ class _Link:
         except* Unavailable as errors:
             reason = str(errors.exceptions[0])
         except* (ClientError, OSError) as failures:
-            reason = f"connection lost ({_reason(failures.exceptions[0])})"
+            reason = f"connection lost ({why(failures.exceptions[0])})"
         raise Unavailable(reason)
 
     async def _read(
@@ -442,7 +429,7 @@ class _Link:
         except TimeoutError:
             return
         except OSError as error:
-            raise Unavailable(f"cannot send datagrams ({_reason(error)})") from error
+            raise Unavailable(f"cannot send datagrams ({why(error)})") from error
 
     async def _send_datagrams_of(self, batch: _Batch, datagrams: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -476,22 +463,6 @@ class _Link:
             return
 
 
-class _Socket(ClientWebSocketResponse):
-    """A client's WebSocket that remembers the server's answer to the handshake."""
-
-    def __init__(
-        self,
-        reader: Any,
-        writer: Any,
-        protocol: Any,
-        response: ClientResponse,
-        *args: Any,
-        **kw: Any,
-    ) -> None:
-        super().__init__(reader, writer, protocol, response, *args, **kw)
-        self.answer = response
-
-
 async def _awaited(sending: Awaitable[None]) -> None:
     await sending
 
@@ -500,9 +471,3 @@ def _cut(batch: _Batch, most_flows: int) -> list[tuple[int, int, int]]:
     return native.flow_message_pieces(
         bytes(batch.message), most_flows, flow_stream.LARGEST_DATAGRAM
     )
-
-
-def _reason(error: BaseException) -> str:
-    if refused := reason_of(error):
-        return refused
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

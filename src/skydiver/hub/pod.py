@@ -14,34 +14,24 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 import random
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from aiohttp import (
-    ClientError,
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    ClientWebSocketResponse,
-    ClientWSTimeout,
-    WSMsgType,
-    WSServerHandshakeError,
-)
+from aiohttp import ClientError, ClientSession, WSMsgType, WSServerHandshakeError
 
 from skydiver.base.clock import ClockMs, ClockNs, wall_ms, wall_ns
 from skydiver.base.errors import ProtocolError, SkydiverError, Unavailable
 from skydiver.base.ids import NodeID
 from skydiver.base.losses import Losses, LossReason
 from skydiver.base.tasks import heed_cancellation
-from skydiver.client.tls import reason_of
 from skydiver.graph import Graph, GraphEvent
 from skydiver.graph.wire import GraphMessage
 from skydiver.hub import clocks, table_query
 from skydiver.hub.connection import connection_status
+from skydiver.hub.dialling import DialledSocket, dial, dialling_session, why
 from skydiver.hub.graph_messages import NAMESPACE, change_message
 from skydiver.hub.messages import Message, decode, encode, event
 from skydiver.hub.messages import Protocol as WireProtocol
@@ -64,8 +54,6 @@ _NOT_FOUND = 404
 _FAILED = 500
 _BUSY = 503
 
-_CLOSE_S = 1.0
-"""How long a peer has to answer a good-bye."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 3.0
 _MOST_REASONS = 5
@@ -163,11 +151,7 @@ class Pod:
         forget = self._graph.subscribe(self._on_event)
         try:
             async with (
-                ClientSession(
-                    ws_response_class=_Socket,
-                    headers=self._headers,
-                    timeout=ClientTimeout(total=None, connect=5.0, sock_connect=5.0),
-                ) as session,
+                dialling_session(self._headers) as session,
                 asyncio.TaskGroup() as group,
             ):
                 for link in random.sample(self._links, len(self._links)):
@@ -336,26 +320,19 @@ class _Link:
             await socket.close()
         raise Unavailable(reason)
 
-    async def _connect(self, session: ClientSession, tls: ssl.SSLContext | None) -> _Socket:
-        url = f"{'wss' if tls else 'ws'}://{self.address}{PATH}"
-        timeout_s = self._settings.request_timeout_s
+    async def _connect(self, session: ClientSession, tls: ssl.SSLContext | None) -> DialledSocket:
         try:
-            # A stopped process still accepts connections; only the answer shows that it lives.
-            async with asyncio.timeout(timeout_s):
-                socket = await session.ws_connect(
-                    url,
-                    autoping=False,
-                    max_msg_size=_LARGEST_MESSAGE,
-                    ssl=tls or True,
-                    timeout=ClientWSTimeout(ws_close=_CLOSE_S),
-                )
+            socket = await dial(
+                session,
+                self.address,
+                PATH,
+                tls=tls,
+                timeout_s=self._settings.request_timeout_s,
+                largest_message=_LARGEST_MESSAGE,
+                autoping=False,
+            )
         except WSServerHandshakeError as error:
             raise Unavailable(_refusal(error.status)) from error
-        except TimeoutError:
-            raise Unavailable(f"no answer in {timeout_s:g} s") from None
-        except (ClientError, OSError) as error:
-            raise Unavailable(f"cannot connect ({_reason(error)})") from error
-        assert isinstance(socket, _Socket)
         self.remote_host = socket.answer.headers.get("X-Host-ID", "")
         self._remote_service = socket.answer.headers.get("X-Service-Type", "")
         self.hears_clock = clocks.speaks(socket.answer.headers)
@@ -367,7 +344,7 @@ class _Link:
         self._connected_at_ms = self._clock_ms()
         return socket
 
-    async def _read(self, socket: _Socket, group: asyncio.TaskGroup) -> None:
+    async def _read(self, socket: DialledSocket, group: asyncio.TaskGroup) -> None:
         # The server pings; one that was silent for a whole read deadline longer is gone.
         silence_s = self._settings.read_deadline_s + self._settings.ping_delay_s
         while True:
@@ -421,7 +398,7 @@ class _Link:
         self._replies.append(message)
         self._wake.set()
 
-    async def _write(self, socket: _Socket) -> None:
+    async def _write(self, socket: DialledSocket) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -429,9 +406,9 @@ class _Link:
                 try:
                     await self._write_piece(socket)
                 except (ClientError, OSError) as error:
-                    raise Unavailable(f"connection lost ({_reason(error)})") from error
+                    raise Unavailable(f"connection lost ({why(error)})") from error
 
-    async def _watch(self, socket: _Socket) -> None:
+    async def _watch(self, socket: DialledSocket) -> None:
         """End the connection when nothing leaves any more.
 
         What counts is that bytes leave, not how long a message takes: the whole graph may take
@@ -449,7 +426,7 @@ class _Link:
                 self._losses.add(PART, LossReason.WIRE, max(len(self._changes), 1))
                 raise Unavailable(f"takes nothing for {timeout_s:g} s")
 
-    async def _write_piece(self, socket: _Socket) -> None:
+    async def _write_piece(self, socket: DialledSocket) -> None:
         while self._replies:
             await _send(socket, self._replies.popleft())
         if self._sync_due:
@@ -544,29 +521,7 @@ class _Orders:
             return _FAILED
 
 
-class _Socket(ClientWebSocketResponse):
-    """A client's WebSocket that remembers the server's answer to the handshake."""
-
-    def __init__(
-        self,
-        reader: Any,
-        writer: Any,
-        protocol: Any,
-        response: ClientResponse,
-        *args: Any,
-        **kw: Any,
-    ) -> None:
-        super().__init__(reader, writer, protocol, response, *args, **kw)
-        self.answer = response
-
-    def bytes_waiting(self) -> int:
-        """Bytes that were written and have not left."""
-        connection = self.answer.connection
-        transport = connection.transport if connection is not None else None
-        return transport.get_write_buffer_size() if transport is not None else 0
-
-
-async def _send(socket: _Socket, message: Message) -> None:
+async def _send(socket: DialledSocket, message: Message) -> None:
     await socket.send_bytes(encode(message, WireProtocol.PROTOBUF))
 
 
@@ -587,11 +542,3 @@ def _refusal(status: int) -> str:
             return "has an agent with this host id already (status 409)"
         case _:
             return f"refuses the connection (status {status})"
-
-
-def _reason(error: BaseException) -> str:
-    if refused := reason_of(error):
-        return refused
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno).lower()
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
